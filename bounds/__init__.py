@@ -1,0 +1,52 @@
+"""bounds: the point of a feasible set nearest to a target in the metric of a Gram matrix.
+
+One problem, three verbs: `lower_bound`, `solve`, `verify`. The feasible set says which compression
+format is meant, a frozen value says which method is used.
+
+    >>> import numpy as np, bounds
+    >>> rng = np.random.default_rng(0)
+    >>> inputs, weight = rng.normal(size=(200, 12)), rng.normal(size=(4, 12))
+    >>> problem = bounds.LeastSquares(inputs.T @ inputs / 200, weight, bounds.Sparse(keep=3))
+    >>> bounds.solve(problem, bounds.BranchAndBound()).closed.all()
+    np.True_
+"""
+
+from .certificate import Certificate, safe_value, verify
+from .errors import BoundsDisagree, CertificateError, MethodError, ProblemError
+from .exact.branch_and_bound import BranchAndBound
+from .exact.exhaustive import Exhaustive
+from .exact.gurobi import Gurobi
+from .feasible import Feasible, IntegerBox, Sparse
+from .gram import Gram
+from .problem import LeastSquares
+from .relaxation.diagonal import DiagonalSplit
+from .relaxation.semidefinite import SemidefiniteDual
+from .relaxation.spectral import Spectral
+from .result import Bound, Solution, Status
+from .verbs import lower_bound, solve
+
+__all__ = [
+    "Bound",
+    "BoundsDisagree",
+    "BranchAndBound",
+    "Certificate",
+    "CertificateError",
+    "DiagonalSplit",
+    "Exhaustive",
+    "Feasible",
+    "Gram",
+    "Gurobi",
+    "IntegerBox",
+    "LeastSquares",
+    "MethodError",
+    "ProblemError",
+    "SemidefiniteDual",
+    "Solution",
+    "Sparse",
+    "Spectral",
+    "Status",
+    "lower_bound",
+    "safe_value",
+    "solve",
+    "verify",
+]

@@ -1,0 +1,1 @@
+"""Searches that end in proof, and second opinions."""

@@ -1,0 +1,80 @@
+"""The one problem: the point of a feasible set nearest to a target in the metric of a Gram matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import ProblemError
+from .feasible.base import Feasible
+from .gram import UNIT_ROUNDOFF, Array, Gram
+
+
+class LeastSquares:
+    """`min E(x) = (x − target)ᵀ gram (x − target)` over the feasible set, row by row.
+
+    Parameters
+    ----------
+    gram : Gram or array (columns, columns)
+        Pass a `Gram` to share its factorisations between problems.
+    target : array (rows, columns) or (columns,)
+        Weights in the units of the feasible set: codes (`weight / scale`) for `IntegerBox`, weight
+        units for `Sparse`.
+    feasible : Feasible
+        `IntegerBox`, `Sparse`, …
+
+    Raises
+    ------
+    ProblemError
+        Wrong shapes, NaN or infinity (with row and column), or a set that does not fit the columns.
+    """
+
+    def __init__(self, gram: Gram | object, target: object, feasible: Feasible) -> None:
+        self.gram = gram if isinstance(gram, Gram) else Gram(gram)
+        rows = np.array(target, dtype=np.float64)
+        if rows.ndim == 1:
+            rows = rows[None, :]
+        if rows.ndim != 2 or rows.shape[1] != self.gram.columns:
+            raise ProblemError(
+                f"the target has shape {np.shape(target)}, but the Gram matrix has {self.gram.columns} columns"
+            )
+        if not np.isfinite(rows).all():
+            r, c = np.argwhere(~np.isfinite(rows))[0]
+            raise ProblemError(f"the target holds {rows[r, c]} in row {r}, column {c}: repair or drop that row")
+        feasible.check(self.gram.columns)
+        self.target: Array = np.ascontiguousarray(rows)
+        self.target.setflags(write=False)
+        self.feasible = feasible
+
+    @property
+    def rows(self) -> int:
+        return int(self.target.shape[0])
+
+    @property
+    def columns(self) -> int:
+        return int(self.target.shape[1])
+
+    def error(self, x: Array) -> Array:
+        """`E(x)` in float64, (rows,), in squared units of the target times the Gram's."""
+        step = np.asarray(x, dtype=np.float64) - self.target
+        return np.maximum(np.einsum("ri,ri->r", step @ self.gram.array, step), 0.0)
+
+    def upper(self, x: Array) -> Array:
+        """A value no smaller than the exact `E(x)` of the stored doubles, (rows,); checks that `x` is feasible.
+
+        The allowance is `γ |step|ᵀ |gram| |step|` for the two products and the subtraction
+        (Higham, *Accuracy and Stability of Numerical Algorithms*, §3.5).
+
+        Raises
+        ------
+        ProblemError
+            If a row of `x` is not in the feasible set.
+        """
+        points = np.asarray(x, dtype=np.float64)
+        inside = self.feasible.contains(points)
+        if not inside.all():
+            row = int(np.flatnonzero(~inside)[0])
+            raise ProblemError(f"row {row} of the proposed solution is not in {self.feasible}")
+        step = np.abs(points - self.target)
+        magnitude = np.einsum("ri,ri->r", step @ np.abs(self.gram.array), step)
+        operations = 2 * self.columns + 8
+        return np.asarray(self.error(points) + operations * UNIT_ROUNDOFF * magnitude)

@@ -1,0 +1,1 @@
+"""Relaxations: each finds a good certificate `(D, y)`; none has to be trusted."""
