@@ -1,0 +1,27 @@
+"""Good feasible points, batched over rows: quantisers give codes, pruners weights. Float64, numpy or torch alike."""
+
+from .descent import local_search
+from .greedy import exact_obs, obq
+from .rounding import babai, nearest
+from .sparse import magnitude, magnitude_refit, swaps
+
+QUANTIZERS = {"nearest": nearest, "babai": babai, "obq": obq, "local_search": local_search}
+PRUNERS = {
+    "magnitude": magnitude,
+    "magnitude_refit": magnitude_refit,
+    "exact_obs": exact_obs,
+    "swaps": swaps,
+}
+
+__all__ = [
+    "PRUNERS",
+    "QUANTIZERS",
+    "babai",
+    "exact_obs",
+    "local_search",
+    "magnitude",
+    "magnitude_refit",
+    "nearest",
+    "obq",
+    "swaps",
+]

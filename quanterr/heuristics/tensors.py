@@ -1,0 +1,89 @@
+"""What every heuristic does with its arguments: numpy or torch in, the same out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bounds import Gram
+from bounds.gram import Array
+
+from ..errors import InputError
+
+Matrix = Tensor | Array
+WORK_BYTES = 2**27
+
+
+def tensors(
+    target: Matrix, gram: Matrix | Gram, device: str | torch.device | None
+) -> tuple[Tensor, Tensor, Callable[[Tensor], Matrix]]:
+    """`target` (rows, columns) and `gram` (columns, columns) in float64 on the device, and the way back.
+
+    The way back gives numpy for a numpy target, else a tensor on the target's device.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, NaN or infinity.
+    """
+    given = target if isinstance(target, Tensor) else torch.from_numpy(np.array(target, dtype=np.float64))
+    place = given.device if device is None else torch.device(device)
+    t = given.detach().to(place, torch.float64)
+    array = gram.array if isinstance(gram, Gram) else gram
+    metric = array if isinstance(array, Tensor) else torch.from_numpy(np.array(array, dtype=np.float64))
+    g = metric.detach().to(place, torch.float64)
+    if t.dim() != 2 or g.shape != (t.shape[1], t.shape[1]):
+        raise InputError(
+            f"target {tuple(t.shape)} and gram {tuple(g.shape)} do not fit: "
+            "expected (rows, columns) and (columns, columns)"
+        )
+    for name, tensor in (("target", t), ("gram", g)):
+        if not torch.isfinite(tensor).all():
+            row, column = (int(i) for i in torch.argwhere(~torch.isfinite(tensor))[0])
+            raise InputError(f"the {name} holds NaN or infinity in row {row}, column {column}: repair or drop it")
+
+    def back(x: Tensor) -> Matrix:
+        return x.to(target.device) if isinstance(target, Tensor) else np.asarray(x.cpu().numpy())
+
+    return t, g, back
+
+
+def live_columns(gram: Matrix | Gram, method: str) -> Tensor:
+    """Indices of the inputs that are not always zero, whose Gram matrix has full rank.
+
+    Raises
+    ------
+    bounds.ProblemError
+        If it has not, naming the dependent columns: give more samples or ask for damping.
+    """
+    if not isinstance(gram, Gram):
+        gram = Gram(gram.detach().cpu().numpy() if isinstance(gram, Tensor) else gram)
+    gram.require_definite(method)
+    return torch.from_numpy(gram.live.astype(np.int64))
+
+
+def row_blocks(rows: int, bytes_per_row: int) -> Iterator[slice]:
+    """Slices of rows whose work space stays near 128 MB."""
+    height = max(1, WORK_BYTES // max(1, bytes_per_row))
+    for first in range(0, rows, height):
+        yield slice(first, min(first + height, rows))
+
+
+def check_box(low: int, high: int) -> None:
+    """Raise InputError unless `low ≤ high` are integers."""
+    if low != int(low) or high != int(high) or low > high:
+        raise InputError(f"codes from {low!r} to {high!r}: low and high are integers with low ≤ high")
+
+
+def check_keep(keep: int, columns: int) -> None:
+    """Raise InputError unless `keep` counts columns."""
+    if isinstance(keep, bool) or keep != int(keep) or not 0 <= keep <= columns:
+        raise InputError(f"keep = {keep!r} is not a number of columns from 0 to {columns}")
+
+
+def rounded(t: Tensor, low: int, high: int) -> Tensor:
+    """The nearest code; ties go up, as in `bounds.IntegerBox`."""
+    return torch.floor(t + 0.5).clamp(low, high)
