@@ -1,0 +1,205 @@
+"""The command line: `quanterr certify` and `quanterr show`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from . import certify as certification
+from .errors import QuanterrError
+from .store import Store
+from .table import summary, verdict_table
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "For this layer, is quantisation or pruning the better compression, **whatever algorithm is used**?\n\n"
+        "`quanterr certify` solves both exactly, chunk by chunk, and keeps the results in one file; "
+        "`quanterr show` prints and draws that file again."
+    ),
+)
+console = Console()
+INTERRUPTED = 130
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+@app.command()
+def certify(
+    preset: Annotated[
+        str | None, typer.Option(help="A network with inputs and layers to look at, e.g. efficientnet-lite0.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help='Your network: "package.module:factory" or "package.module:factory(depth=18)".'),
+    ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(help='Calibration inputs: a folder of images, a .npy/.npz/.pt file, or "package.module:function".'),
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help='Layers by name; globs such as "blocks.*.conv_pw". Repeat for more; default: all.'),
+    ] = None,
+    bits: Annotated[str, typer.Option(help="Bit-widths: 2-8, or 2,4,8. Pruning keeps bits/16 of the weights.")] = "2-8",
+    chunk: Annotated[
+        int, typer.Option(min=0, help="Columns solved together (36 as in the paper); 0 takes whole layers.")
+    ] = 36,
+    scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse (the paper's), max or lp.")] = "mse",
+    image_size: Annotated[int, typer.Option(min=1, help="Images are resized and cropped to this square.")] = 224,
+    batch_size: Annotated[int, typer.Option(min=1, help="Inputs per forward pass; less needs less memory.")] = 8,
+    samples: Annotated[int | None, typer.Option(min=1, help="Use at most so many inputs, drawn by --seed.")] = None,
+    damping: Annotated[
+        float, typer.Option(min=0.0, help="Added to the Gram diagonal, as a fraction of its mean; reported.")
+    ] = 0.0,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, …")] = "cpu",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
+    seed: Annotated[int, typer.Option(help="Seeds torch, numpy and the draw of samples.")] = 0,
+    max_nodes: Annotated[int, typer.Option(min=1, help="Search nodes a row before it is left open.")] = 2_000_000,
+    out: Annotated[Path, typer.Option(help="Result file; a second run reuses what it holds.")] = Path("quanterr.sqlite"),
+    figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
+) -> None:
+    """Certify layers of a network: both sides exact, with a verdict at each bit-width.
+
+    **Examples**
+
+    `quanterr certify --preset efficientnet-lite0`
+
+    `quanterr certify --model torchvision.models:resnet18 --inputs photos/ --layers "layer1.*" --bits 2,4,8`
+    """
+    from .session import Session, load
+
+    with _guarded(out):
+        store = Store(out)  # first: an unwritable place should not cost a capture
+        widths = _parse_bits(bits)
+        search = certification.BranchAndBound(max_nodes=max_nodes)
+        began = time.monotonic()
+        wanted = Session(
+            preset=preset, model=model, inputs=inputs, layers=tuple(layers or ()), image_size=image_size,
+            batch_size=batch_size, samples=samples, damping=damping, device=device, seed=seed,
+        )  # fmt: skip
+        with console.status("loading the network and its inputs"):
+            title, captured = load(wanted)
+        rows = sum(layer.rows for layer in captured)
+        console.print(
+            f"[bold]{title}[/]: {len(captured)} layers, {rows} rows, Grams of "
+            f"{min(x.samples for x in captured):,}–{max(x.samples for x in captured):,} input vectors "
+            f"({time.monotonic() - began:.1f} s)"
+        )
+        for layer in captured:
+            for note in layer.notes:
+                console.print(f"  note: {layer.name}: {note}")
+        with _live_progress() as show:
+            report = certification.certify(
+                captured, widths, chunk or None, scale=scale, search=search, store=store,
+                jobs=jobs or _cores(), progress=show, title=title,
+            )  # fmt: skip
+        _present(report, figure)
+        console.print(f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again)")
+
+
+@app.command()
+def show(
+    store: Annotated[Path, typer.Argument(help="A result file of `quanterr certify`.")],
+    figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table, one line per layer, chunk, bits and method.")] = None,
+) -> None:
+    """Print the verdicts of the newest finished run again, without its network."""
+    from .report import Report
+
+    with _guarded(store):
+        if not store.is_file():
+            raise QuanterrError(f"{store} does not exist: pass the file that `quanterr certify --out` wrote")
+        title, records = Store(store).last_run()
+        report = Report.from_dicts(records, title)
+        _present(report, figure)
+        if csv is not None:
+            report.to_frame().to_csv(csv, index=False)
+
+
+def _present(report: Any, figure: Path | None) -> None:
+    console.print(verdict_table(report))
+    console.print(summary(report))
+    if figure is not None:
+        paths = report.save_figure(figure)
+        console.print("Figure: " + ", ".join(map(str, paths)))
+
+
+def _parse_bits(text: str) -> tuple[int, ...]:
+    """`2-8` or `2,4,8` or a mixture."""
+    widths: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.strip().partition("-")
+            widths.extend(range(int(first), int(last or first) + 1))
+    except ValueError:
+        raise QuanterrError(f"--bits {text!r}: write a range such as 2-8 or a list such as 2,4,8") from None
+    return tuple(widths)
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _live_progress() -> Iterator[Callable[[certification.Progress], None]]:
+    """Rows solved and time left, redrawn after every unit."""
+    columns = (
+        TextColumn("solving"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("rows × bits × methods · {task.fields[left]}"),
+    )
+    with Progress(*columns, console=console, expand=True) as bar:
+        task = bar.add_task("solve", total=None, left="starting workers")
+        reported = False
+
+        def show(now: certification.Progress) -> None:
+            nonlocal reported
+            if now.rows_reused and not reported:
+                bar.console.print(f"{now.rows_reused:,} of {now.rows_total:,} results reused from the result file")
+                reported = True
+            left = "estimating time left" if now.seconds_left is None else f"about {now.seconds_left:.0f} s left"
+            finished = now.rows_done == now.rows_total
+            bar.update(
+                task, total=now.rows_total, completed=now.rows_done, left=f"{now.seconds:.1f} s" if finished else left
+            )
+
+        yield show
+
+
+@contextmanager
+def _guarded(out: Path) -> Iterator[None]:
+    """One clear line and a non-zero exit for what a user can mend."""
+    try:
+        yield
+    except QuanterrError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail(f"interrupted; what was solved is kept in {out}: run the same command to go on", INTERRUPTED)
+
+
+def _fail(message: str, code: int = 1) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the `quanterr` command."""
+    sys.exit(app())

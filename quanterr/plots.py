@@ -1,0 +1,96 @@
+"""Figures: colour-blind safe, readable in print, vector and PNG."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .contestants import Method
+from .errors import QuanterrError
+from .report import Record, Report
+
+# Okabe & Ito's palette, distinct under every common colour blindness; markers repeat the distinction.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.grid": True, "grid.alpha": 0.25, "svg.hashsalt": "quanterr"}
+
+
+def save(figure: Figure, stem: str | Path) -> list[Path]:
+    """Write a figure as PDF, SVG and PNG beside each other; the same figure gives the same bytes.
+
+    Raises
+    ------
+    QuanterrError
+        The folder cannot be written.
+    """
+    base = Path(stem)
+    paths = [base.with_name(base.name + suffix) for suffix in (".pdf", ".svg", ".png")]
+    undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context(STYLE):
+            for path in paths:
+                figure.savefig(path, dpi=160, metadata=undated[path.suffix])
+    except OSError as error:
+        raise QuanterrError(f"cannot write the figure {base}: {error.strerror}; choose another --figure") from error
+    return paths
+
+
+def figure_4(report: Report) -> Figure:
+    """Quantisation SNR against pruning SNR, one panel a bit-width (*Pruning vs Quantization*, figure 4).
+
+    Each chunk is a rectangle from the achieved SNR to the limit on both axes, drawn as a point where both sides
+    are exact; above the diagonal quantisation is better, below it pruning.
+    """
+    bits = sorted({r.bits for r in report.records})
+    layers = list(dict.fromkeys(r.layer for r in report.records))
+    across = min(4, len(bits))
+    down = math.ceil(len(bits) / across)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.7 * across + 0.4, 2.75 * down + 0.9), layout="constrained")
+        axes = figure.subplots(down, across, squeeze=False).ravel()
+        for panel, width in zip(axes, bits, strict=False):
+            _panel(panel, [r for r in report.records if r.bits == width], layers)
+            panel.set_title(f"{width} bits · {100 - 6.25 * width:g} % pruned")
+        for panel in axes[len(bits) :]:
+            panel.set_axis_off()
+        handles = [
+            mpl.lines.Line2D([], [], color=COLOURS[i % 8], marker=MARKERS[i % 8], ls="", label=name)
+            for i, name in enumerate(layers)
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(layers)), frameon=False)
+        figure.supxlabel("pruning SNR (dB)")
+        figure.supylabel("quantisation SNR (dB)")
+        if report.title:
+            figure.suptitle(report.title, fontsize=11)
+    return figure
+
+
+def _panel(axes: mpl.axes.Axes, records: list[Record], layers: list[str]) -> None:
+    pairs: dict[tuple[str, int], dict[str, Record]] = {}
+    for record in records:
+        pairs.setdefault((record.layer, record.chunk), {})[record.method] = record
+    ends = []
+    for (layer, _), pair in pairs.items():
+        q, p = pair[Method.QUANTIZATION], pair[Method.PRUNING]
+        corners = (p.snr_db, q.snr_db, p.snr_limit_db, q.snr_limit_db)
+        if not all(map(math.isfinite, corners)):
+            continue
+        ends += corners
+        i = layers.index(layer) % 8
+        if q.open_rows or p.open_rows:
+            size = (corners[2] - corners[0], corners[3] - corners[1])
+            axes.add_patch(Rectangle(corners[:2], *size, facecolor=COLOURS[i], edgecolor=COLOURS[i], alpha=0.35))
+        else:
+            axes.plot(*corners[:2], MARKERS[i], color=COLOURS[i], ms=4.5, mew=0.4, mec="white")
+    if ends:
+        low, high = min(ends), max(ends)
+        pad = 0.06 * (high - low) + 0.5
+        axes.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect="equal")
+    axes.axline((0, 0), slope=1, color="0.35", lw=0.9, ls="--", zorder=0)
+    axes.text(0.04, 0.95, "quantisation better", transform=axes.transAxes, va="top", fontsize=7, color="0.35")
+    axes.text(0.96, 0.05, "pruning better", transform=axes.transAxes, ha="right", fontsize=7, color="0.35")

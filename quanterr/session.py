@@ -1,0 +1,91 @@
+"""From the words of the command line to captured layers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError, QuanterrError
+from .layers import Layer
+
+
+@dataclass(frozen=True)
+class Session:
+    """What to look at: a preset, or a model with inputs; the fields are the options of `quanterr certify`."""
+
+    preset: str | None = None
+    model: str | None = None
+    inputs: str | None = None
+    layers: tuple[str, ...] = ()
+    image_size: int = 224
+    batch_size: int = 8
+    samples: int | None = None
+    damping: float = 0.0
+    device: str = "cpu"
+    seed: int = 0
+
+
+def load(session: Session, progress: Callable[[int], None] | None = None) -> tuple[str, list[Layer]]:
+    """A line that says what was run on what, and the captured layers.
+
+    Raises
+    ------
+    QuanterrError
+        Neither a preset nor a model with inputs, an unknown preset, a device that torch doesn't have, or anything
+        that `load_model`, `load_inputs` or `capture` refuses.
+    """
+    if (session.preset is None) == (session.model is None):
+        raise InputError("say what to certify: --preset NAME, or --model package.module:factory with --inputs")
+    if session.model is not None and session.inputs is None:
+        raise InputError("--model needs --inputs: a folder of images, a .npy/.npz/.pt file, or package.module:function")
+    if session.samples is not None and session.inputs is None:
+        raise InputError("--samples draws from --inputs; a preset brings its own: leave one of them out")
+    from .models import preset
+    from .models.packages import require
+
+    chosen = preset(session.preset) if session.preset is not None else None
+    torch = require("torch", "torch", "pip install quanterr[torch]")
+    _seed(torch, session.seed)
+    _check_device(torch, session.device)
+    globs = session.layers or (chosen.layers if chosen is not None else None)
+    if chosen is not None:
+        model, batches, title = chosen.factory()
+    else:
+        from .models import load_model
+
+        model, batches, title = load_model(session.model or ""), None, session.model or ""
+    if session.inputs is not None:
+        from .inputs import load_inputs
+
+        batches = load_inputs(
+            session.inputs, batch_size=session.batch_size, size=session.image_size,
+            samples=session.samples, seed=session.seed,
+        )  # fmt: skip
+        title = f"{title} on {batches.description}"
+    from .layers import capture
+
+    layers = capture(
+        model, batches, globs, device=session.device, damping=session.damping, progress=progress
+    )
+    if not layers:
+        raise QuanterrError(f"{title}: no layer that can be compressed; supported are linear layers and convolutions")
+    return title, layers
+
+
+def _seed(torch: Any, seed: int) -> None:
+    """Factories that draw weights or inputs give the same ones again."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what a caller's factory may use
+    torch.manual_seed(seed)
+
+
+def _check_device(torch: Any, name: str) -> None:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {name}: torch cannot use it ({reason}); --device cpu always works") from error

@@ -1,0 +1,182 @@
+"""One unit of work: some rows of one chunk, one method, several bit-widths. Arrays in, arrays out, no state."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bounds
+from bounds import BranchAndBound, DiagonalSplit, Gram, LeastSquares, ProblemError, Status
+
+from .contestants import Method, feasible_set
+from .errors import QuanterrError
+from .layers.layer import Piece
+
+Array = NDArray[np.float64]
+UNIT_ROUNDOFF = 2.0**-53
+#: Changes whenever the meaning or the rigour of a stored result changes; part of every key.
+RESULT_VERSION = 1
+STATUSES = tuple(Status)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Solve every row of `pieces` by `method` at each of `bits`.
+
+    `scales` (len(bits), rows): weight units per code step of every row, pieces concatenated; unused by pruning.
+    """
+
+    layer: str
+    chunk: int
+    method: Method
+    bits: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+    scales: Array
+    search: BranchAndBound
+
+    @property
+    def first_row(self) -> int:
+        """Where the rows begin in the layer."""
+        return int(self.pieces[0].rows.start)
+
+    @property
+    def rows(self) -> int:
+        return sum(len(piece.weight) for piece in self.pieces)
+
+    @property
+    def columns(self) -> int:
+        return int(self.pieces[0].weight.shape[1])
+
+    def key(self, index: int) -> str:
+        """Content hash of the problem at `bits[index]`: equal problems share it, whatever the layer is called."""
+        digest = hashlib.sha256()
+        feasible = feasible_set(self.method, self.bits[index], self.columns)
+        digest.update(repr((RESULT_VERSION, self.method.value, feasible)).encode())
+        if self.method is Method.QUANTIZATION:
+            digest.update(self.scales[index].tobytes())
+        for piece in self.pieces:
+            digest.update(repr(piece.weight.shape).encode())
+            digest.update(np.ascontiguousarray(piece.gram).tobytes())
+            digest.update(np.ascontiguousarray(piece.weight).tobytes())
+        return digest.hexdigest()
+
+    def only(self, keep: list[int]) -> Unit:
+        """The same unit at `bits[i]` for `i` in `keep`."""
+        return Unit(
+            self.layer, self.chunk, self.method, tuple(self.bits[i] for i in keep), self.pieces,
+            self.scales[keep], self.search,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RowResults:
+    """What is proven about each row at one bit-width, in squared output units per sample.
+
+    Attributes
+    ----------
+    error_upper, error_lower : (rows,)
+        `error_lower ≤ optimum ≤ error_upper`, allowances for rounding included.
+    error_start : (rows,) error of the heuristic that the search began with (an estimate: plain float64)
+    status : (rows,) index into `STATUSES`
+    x : (rows, columns) codes (int32) for quantisation, weights (float64) for pruning
+    dual : (rows,) True where `error_lower` comes from a `(D, y)` certificate, False where from a search
+    seconds : float
+        Processor time of this bit-width.
+    """
+
+    error_upper: Array
+    error_lower: Array
+    error_start: Array
+    status: NDArray[np.int8]
+    x: NDArray[np.generic]
+    dual: NDArray[np.bool_]
+    seconds: float
+
+
+@lru_cache(maxsize=16)
+def _shared_gram(entries: bytes, columns: int) -> Gram:
+    """Units of one chunk follow each other in a worker: keep its factorisations."""
+    return Gram(np.frombuffer(entries, dtype=np.float64).reshape(columns, columns))
+
+
+def solve_unit(unit: Unit) -> list[RowResults]:
+    """Results of a unit, one for each of `unit.bits`.
+
+    Raises
+    ------
+    QuanterrError
+        Names the layer, the chunk and the rows of a problem that `bounds` refuses.
+    """
+    return [_concatenate(list(_solve_pieces(unit, index))) for index in range(len(unit.bits))]
+
+
+def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
+    row = 0
+    for piece in unit.pieces:
+        rows = len(piece.weight)
+        scale = unit.scales[index, row : row + rows]
+        try:
+            gram = _shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
+            yield _solve_piece(gram, piece.weight, scale, unit, unit.bits[index])
+        except ProblemError as error:
+            raise QuanterrError(
+                f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
+                f"{unit.method.value} at {unit.bits[index]} bits: {error}"
+            ) from error
+        row += rows
+
+
+def _solve_piece(gram: Gram, weight: Array, scale: Array, unit: Unit, bits: int) -> RowResults:
+    began = time.process_time()
+    quantizing = unit.method is Method.QUANTIZATION
+    target = weight / scale[:, None] if quantizing else weight
+    problem = LeastSquares(gram, target, feasible_set(unit.method, bits, weight.shape[1]))
+    found = bounds.solve(problem, unit.search)
+    lower, dual = found.lower.copy(), np.zeros(problem.rows, dtype=np.bool_)
+    open_rows = np.flatnonzero(~found.closed)
+    if open_rows.size:
+        rest = LeastSquares(gram, target[open_rows], problem.feasible)
+        relaxed = bounds.lower_bound(rest, DiagonalSplit()).value
+        dual[open_rows] = relaxed > lower[open_rows]
+        lower[open_rows] = np.maximum(lower[open_rows], relaxed)
+    status = np.array([STATUSES.index(s) for s in found.status], dtype=np.int8)
+    start = np.asarray(found.stats["start_error"], dtype=np.float64)
+    if not quantizing:
+        x: NDArray[np.generic] = found.x
+        return RowResults(found.upper, lower, start, status, x, dual, time.process_time() - began)
+    upper, lower = _in_weight_units(gram, target, scale, found.upper, lower)
+    codes = found.x.astype(np.int32)
+    return RowResults(upper, lower, start * scale**2, status, codes, dual, time.process_time() - began)
+
+
+def _in_weight_units(gram: Gram, target: Array, scale: Array, upper: Array, lower: Array) -> tuple[Array, Array]:
+    """Bounds for the weights themselves, of which `target` is the rounded quotient by `scale`.
+
+    `|target − weight/scale| ≤ u |target|` moves `√E` by at most its norm in the Gram's metric.
+    """
+    size = np.abs(target)
+    moved = 2 * UNIT_ROUNDOFF * np.sqrt(np.einsum("ri,ri->r", size @ np.abs(gram.array), size))
+    widen = 1 + 8 * UNIT_ROUNDOFF
+    high = (scale * (np.sqrt(upper) + moved) * widen) ** 2
+    low = (scale * np.maximum(np.sqrt(lower) - moved, 0.0) / widen) ** 2
+    return high, low
+
+
+def _concatenate(parts: list[RowResults]) -> RowResults:
+    if len(parts) == 1:
+        return parts[0]
+    return RowResults(
+        np.concatenate([p.error_upper for p in parts]),
+        np.concatenate([p.error_lower for p in parts]),
+        np.concatenate([p.error_start for p in parts]),
+        np.concatenate([p.status for p in parts]),
+        np.concatenate([p.x for p in parts]),
+        np.concatenate([p.dual for p in parts]),
+        sum(p.seconds for p in parts),
+    )

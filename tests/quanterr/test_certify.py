@@ -1,0 +1,201 @@
+"""The pipeline: agreement with brute force, resume, order, executors, bad input."""
+
+import dataclasses
+import math
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bounds
+from quanterr import Layer, Outcome, Progress, QuanterrError, Report, Store, certify
+from quanterr.certify import ROWS_PER_UNIT
+from quanterr.contestants import keep_at
+
+from .conftest import make_layer
+
+
+def brute_force_pruning(layer: Layer, keep: int) -> float:
+    total = 0.0
+    for row in layer.weight:
+        best = math.inf
+        for support in combinations(range(layer.columns), keep):
+            kept = list(support)
+            w = np.zeros(layer.columns)
+            if kept:
+                w[kept] = np.linalg.solve(layer.gram[np.ix_(kept, kept)], layer.gram[kept] @ row)
+            best = min(best, (w - row) @ layer.gram @ (w - row))
+        total += best
+    return total
+
+
+def brute_force_quantization(layer: Layer, bits: int, scale: float) -> float:
+    codes = np.array(list(product(range(-(2 ** (bits - 1)), 2 ** (bits - 1)), repeat=layer.columns)), dtype=float)
+    return sum(
+        float(np.einsum("ri,ij,rj->r", scale * codes - row, layer.gram, scale * codes - row).min())
+        for row in layer.weight
+    )
+
+
+def test_both_sides_equal_brute_force() -> None:
+    from quanterr.scaling import SCALES
+
+    layer = make_layer(rows=4, columns=7)
+    frame = certify([layer], bits=(2, 5), chunk=None).to_frame().set_index(["method", "bits"])
+    scale = float(SCALES["mse"](layer.weight, 2))
+    for (method, bits), truth in {
+        ("quantization", 2): brute_force_quantization(layer, 2, scale),
+        ("pruning", 2): brute_force_pruning(layer, keep_at(2, 7)),
+        ("pruning", 5): brute_force_pruning(layer, keep_at(5, 7)),
+    }.items():
+        record = frame.loc[(method, bits)]
+        assert record.error_lower <= truth * (1 + 1e-13)
+        assert record.error_upper >= truth * (1 - 1e-13)
+        assert record.error_upper - record.error_lower <= 1e-6 * record.error_upper
+        assert record.status == "closed"
+        assert record.energy == pytest.approx(layer.energy.sum())
+
+
+def test_chunks_cover_the_layer_and_verdicts_follow() -> None:
+    layer = make_layer(rows=5, columns=20)
+    report = certify([layer], bits=(3,), chunk=8)
+    frame = report.to_frame()
+    assert frame[frame.method == "pruning"]["columns"].tolist() == [8, 8, 4]
+    verdicts = report.verdicts()
+    assert set(verdicts.verdict) <= {o.value for o in Outcome}
+    for chunk, sides in frame.groupby("chunk"):
+        q, p = (sides[sides.method == m].iloc[0] for m in ("quantization", "pruning"))
+        verdict = verdicts[verdicts.chunk == chunk].iloc[0].verdict
+        assert (verdict == "quantization") == (q.snr_db > p.snr_limit_db)
+        assert (verdict == "pruning") == (p.snr_db > q.snr_limit_db)
+
+
+def test_the_result_does_not_depend_on_where_it_runs() -> None:
+    layers = [make_layer("a", 7, 10), make_layer("b", 6, 9, groups=3, seed=1)]
+    here = _timeless(certify(layers, bits=(2, 4), chunk=6))
+    with ThreadPoolExecutor(2) as executor:
+        assert _timeless(certify(layers, bits=(2, 4), chunk=6, executor=executor)) == here
+    assert _timeless(certify(layers, bits=(2, 4), chunk=6, jobs=2)) == here
+
+
+def _timeless(report: Report) -> list[object]:
+    return [dataclasses.replace(record, seconds=0.0) for record in report.records]
+
+
+def test_groups_have_their_own_gram() -> None:
+    grouped = make_layer("g", 6, 9, groups=3, seed=2)
+    split = [Layer(f"g{i}", grouped.weight[2 * i : 2 * i + 2], grouped.gram[i], 400) for i in range(3)]
+    whole = certify([grouped], bits=(3,)).to_frame().set_index("method")
+    parts = certify(split, bits=(3,)).to_frame()
+    assert whole.loc["pruning"].error_upper == pytest.approx(parts[parts.method == "pruning"].error_upper.sum())
+
+
+def test_more_rows_than_a_unit() -> None:
+    layer = make_layer(rows=2 * ROWS_PER_UNIT + 3, columns=6)
+    records = certify([layer], bits=(4,)).records
+    assert [r.rows for r in records] == [layer.rows, layer.rows]
+
+
+def test_a_second_run_reuses_everything(tmp_path: Path) -> None:
+    layer = make_layer(rows=9)
+    seen: list[Progress] = []
+    with Store(tmp_path / "s") as store:
+        first = certify([layer], bits=(2, 3), store=store)
+        again = certify([layer], bits=(3, 2), store=store, progress=seen.append)
+        assert again == first
+        assert [(p.rows_reused, p.rows_done) for p in seen] == [(9 * 2 * 2, 9 * 2 * 2)]
+        seen.clear()
+        certify([layer], bits=(2, 3, 4), store=store, progress=seen.append)
+        assert seen[0].rows_reused == seen[0].rows_total * 2 // 3
+        title, records = store.last_run()
+        assert Report.from_dicts(records, title).to_frame().bits.tolist() == [2, 2, 3, 3, 4, 4]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    layer = make_layer(rows=5)
+
+    def interrupt(now: Progress) -> None:
+        if now.rows_done > now.rows_total // 2:
+            raise KeyboardInterrupt
+
+    with Store(tmp_path / "s") as store:
+        with pytest.raises(KeyboardInterrupt):
+            certify([layer], bits=(2, 3, 6), chunk=6, store=store, progress=interrupt)
+        kept = len(store)
+        assert kept > 0
+        seen: list[Progress] = []
+        resumed = certify([layer], bits=(2, 3, 6), chunk=6, store=store, progress=seen.append)
+        assert seen[0].rows_reused == kept * layer.rows
+    assert _timeless(resumed) == _timeless(certify([layer], bits=(2, 3, 6), chunk=6))
+
+
+def test_open_rows_are_bounded_not_guessed() -> None:
+    layer = make_layer(rows=4, columns=24, seed=3)
+    exact = certify([layer], bits=(4,), chunk=None).to_frame().set_index("method")
+    rough = certify([layer], bits=(4,), chunk=None, search=bounds.BranchAndBound(max_nodes=1)).to_frame().set_index("method")
+    assert (rough.error_lower <= exact.error_upper).all()
+    assert (rough.error_upper >= exact.error_lower).all()
+    assert rough.open_rows.sum() > 0
+    assert set(rough[rough.open_rows > 0].status) == {"node_limit"}
+
+
+def test_dead_inputs_cost_nothing() -> None:
+    layer = make_layer(rows=3, columns=8)
+    gram = np.zeros((10, 10))
+    alive = [0, 1, 2, 4, 5, 6, 8, 9]
+    gram[np.ix_(alive, alive)] = layer.gram
+    weight = np.ones((3, 10))
+    weight[:, alive] = layer.weight
+    wide = certify([Layer("wide", weight, gram, 400)], bits=(4,)).to_frame().set_index("method")
+    keep = keep_at(4, 10)
+    assert wide.loc["pruning"].error_upper == pytest.approx(brute_force_pruning(layer, keep), rel=1e-9)
+
+
+def test_an_all_dead_chunk_is_undecided() -> None:
+    report = certify([Layer("dead", np.ones((2, 3)), np.zeros((3, 3)), 5)], bits=(2,))
+    assert report.verdicts().verdict.tolist() == ["undecided"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bits": ()}, "no bit-widths"),
+        ({"bits": (0,)}, "bits = 0: quanterr quantises to whole numbers of bits from 1 to 16"),
+        ({"bits": (17,)}, "bits = 17"),
+        ({"bits": (2.5,)}, "bits = 2.5"),
+        ({"chunk": 0}, "chunk = 0"),
+        ({"scale": "best"}, "scale = 'best': choose one of mse"),
+    ],
+)
+def test_bad_arguments(layer: Layer, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(QuanterrError, match=message):
+        certify([layer], **arguments)  # type: ignore[arg-type]
+
+
+def test_bad_layers_are_named() -> None:
+    with pytest.raises(QuanterrError, match="no layers given"):
+        certify([])
+    with pytest.raises(QuanterrError, match="layer flat: every weight is zero"):
+        certify([Layer("flat", np.zeros((2, 3)), np.eye(3), 5)])
+    twin = np.ones((3, 3))
+    with pytest.raises(QuanterrError, match=r"layer twins, chunk 0, rows 0–1.*duplicates"):
+        certify([Layer("twins", np.ones((2, 3)), twin, 5)])
+    crooked = np.eye(3)
+    crooked[0, 1] = 0.5
+    with pytest.raises(QuanterrError, match="layer crooked, chunk 0.*asymmetric"):
+        certify([Layer("crooked", np.ones((2, 3)), crooked, 5)])
+    with pytest.raises(QuanterrError, match="layer saddle, chunk 0.*indefinite"):
+        certify([Layer("saddle", np.ones((2, 2)), np.array([[1.0, 2.0], [2.0, 1.0]]), 5)])
+
+
+def test_equal_problems_share_their_result(tmp_path: Path) -> None:
+    """Six columns keep one weight at 3 bits and at 4: the second is found under the content of the first."""
+    layer = make_layer(columns=6)
+    seen: list[Progress] = []
+    with Store(tmp_path / "s") as store:
+        certify([layer], bits=(3,), store=store)
+        renamed = dataclasses.replace(layer, name="another name")
+        certify([renamed], bits=(4,), store=store, progress=seen.append)
+    assert seen[0].rows_reused == layer.rows
