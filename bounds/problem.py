@@ -8,6 +8,8 @@ from .errors import ProblemError
 from .feasible.base import Feasible
 from .gram import UNIT_ROUNDOFF, Array, Gram
 
+UNDERFLOW = 2.0**-1073
+
 
 class LeastSquares:
     """`min E(x) = (x − target)ᵀ gram (x − target)` over the feasible set, row by row.
@@ -62,7 +64,7 @@ class LeastSquares:
         """A value no smaller than the exact `E(x)` of the stored doubles, (rows,); checks that `x` is feasible.
 
         The allowance is `γ |step|ᵀ |gram| |step|` for the two products and the subtraction
-        (Higham, *Accuracy and Stability of Numerical Algorithms*, §3.5).
+        (Higham, *Accuracy and Stability of Numerical Algorithms*, §3.5), and what products may lose to underflow.
 
         Raises
         ------
@@ -74,7 +76,9 @@ class LeastSquares:
         if not inside.all():
             row = int(np.flatnonzero(~inside)[0])
             raise ProblemError(f"row {row} of the proposed solution is not in {self.feasible}")
-        step = np.abs(points - self.target)
-        magnitude = np.einsum("ri,ri->r", step @ np.abs(self.gram.array), step)
+        step = np.abs(points - self.target)[:, self.gram.live]
+        gram = np.abs(self.gram.array[np.ix_(self.gram.live, self.gram.live)])
+        magnitude = np.einsum("ri,ri->r", step @ gram, step)
         operations = 2 * self.columns + 8
-        return np.asarray(self.error(points) + operations * UNIT_ROUNDOFF * magnitude)
+        lost = np.where(step.any(axis=1), UNDERFLOW * self.columns * (1.0 + step.sum(axis=1)), 0.0)
+        return np.asarray(self.error(points) + operations * UNIT_ROUNDOFF * magnitude + lost)

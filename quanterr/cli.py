@@ -13,7 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from . import certify as certification
+from bounds import BranchAndBound
+
+from .certify import Progress as Solved
+from .certify import certify as certify_layers
 from .errors import QuanterrError
 from .store import Store
 from .table import summary, verdict_table
@@ -86,7 +89,7 @@ def certify(
     with _guarded(out):
         store = Store(out)  # first: an unwritable place should not cost a capture
         widths = _parse_bits(bits)
-        search = certification.BranchAndBound(max_nodes=max_nodes)
+        search = BranchAndBound(max_nodes=max_nodes)
         began = time.monotonic()
         wanted = Session(
             preset=preset, model=model, inputs=inputs, layers=tuple(layers or ()), image_size=image_size,
@@ -104,7 +107,7 @@ def certify(
             for note in layer.notes:
                 console.print(f"  note: {layer.name}: {note}")
         with _live_progress() as show:
-            report = certification.certify(
+            report = certify_layers(
                 captured, widths, chunk or None, scale=scale, search=search, store=store,
                 jobs=jobs or _cores(), progress=show, title=title,
             )  # fmt: skip
@@ -158,7 +161,7 @@ def _cores() -> int:
 
 
 @contextmanager
-def _live_progress() -> Iterator[Callable[[certification.Progress], None]]:
+def _live_progress() -> Iterator[Callable[[Solved], None]]:
     """Rows solved and time left, redrawn after every unit."""
     columns = (
         TextColumn("solving"),
@@ -170,7 +173,7 @@ def _live_progress() -> Iterator[Callable[[certification.Progress], None]]:
         task = bar.add_task("solve", total=None, left="starting workers")
         reported = False
 
-        def show(now: certification.Progress) -> None:
+        def show(now: Solved) -> None:
             nonlocal reported
             if now.rows_reused and not reported:
                 bar.console.print(f"{now.rows_reused:,} of {now.rows_total:,} results reused from the result file")
