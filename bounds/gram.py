@@ -37,8 +37,7 @@ class Gram:
         if not np.isfinite(matrix).all():
             i, j = np.argwhere(~np.isfinite(matrix))[0]
             raise ProblemError(
-                f"the Gram matrix holds {matrix[i, j]} at ({i}, {j}): "
-                "remove the calibration samples that produce it"
+                f"the Gram matrix holds {matrix[i, j]} at ({i}, {j}): remove the calibration samples that produce it"
             )
         largest = float(np.abs(matrix).max())
         skew = np.abs(matrix - matrix.T)
@@ -132,7 +131,7 @@ class Gram:
                 "inverse: solve on gram.restrict(gram.live), the dead inputs have no effect"
             )
         self.require_definite("a Cholesky factor")
-        return np.linalg.cholesky(self.array)
+        return np.asarray(np.linalg.cholesky(self.array), dtype=np.float64)
 
     @cached_property
     def inverse(self) -> Array:

@@ -37,7 +37,7 @@ class LeastSquares:
             rows = rows[None, :]
         if rows.ndim != 2 or rows.shape[1] != self.gram.columns:
             raise ProblemError(
-                f"the target has shape {np.shape(target)}, but the Gram matrix has {self.gram.columns} columns"
+                f"the target has shape {rows.shape}, but the Gram matrix has {self.gram.columns} columns"
             )
         if not np.isfinite(rows).all():
             r, c = np.argwhere(~np.isfinite(rows))[0]
@@ -58,7 +58,8 @@ class LeastSquares:
     def error(self, x: Array) -> Array:
         """`E(x)` in float64, (rows,), in squared units of the target times the Gram's."""
         step = np.asarray(x, dtype=np.float64) - self.target
-        return np.maximum(np.einsum("ri,ri->r", step @ self.gram.array, step), 0.0)
+        error: Array = np.einsum("ri,ri->r", step @ self.gram.array, step)
+        return np.maximum(error, 0.0)
 
     def upper(self, x: Array) -> Array:
         """A value no smaller than the exact `E(x)` of the stored doubles, (rows,); checks that `x` is feasible.

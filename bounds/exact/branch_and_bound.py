@@ -54,6 +54,4 @@ class BranchAndBound:
                 f"BranchAndBound has no tree for {type(problem.feasible).__name__}; "
                 "use Exhaustive for small problems or DiagonalSplit for a bound"
             )
-        return tree(
-            problem, start, max_nodes=self.max_nodes, time_limit=self.time_limit, gap_tol=self.gap_tol
-        )
+        return tree(problem, start, max_nodes=self.max_nodes, time_limit=self.time_limit, gap_tol=self.gap_tol)

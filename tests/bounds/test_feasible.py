@@ -22,7 +22,9 @@ def cost(d: list[Fraction], g: list[Fraction], t: list[Fraction], x: tuple[Fract
     return sum((a * (c - b) ** 2 + 2 * h * (c - b) for a, h, b, c in zip(d, g, t, x, strict=True)), Fraction(0))
 
 
-def members(feasible: Feasible, d: list[Fraction], g: list[Fraction], t: list[Fraction]) -> Iterator[tuple[Fraction, ...]]:
+def members(
+    feasible: Feasible, d: list[Fraction], g: list[Fraction], t: list[Fraction]
+) -> Iterator[tuple[Fraction, ...]]:
     """All codes; for supports the unconstrained minimiser on each."""
     if isinstance(feasible, IntegerBox):
         yield from product(*[[Fraction(c) for c in range(feasible.low, feasible.high + 1)]] * COLUMNS)
@@ -39,7 +41,9 @@ def row(values: st.SearchStrategy[Fraction]) -> st.SearchStrategy[list[Fraction]
 @pytest.mark.parametrize("feasible", SETS, ids=repr)
 @settings(max_examples=60, deadline=None)
 @given(d=row(positive), g=row(quarters), t=row(quarters))
-def test_separable_minimum_is_exact(feasible: Feasible, d: list[Fraction], g: list[Fraction], t: list[Fraction]) -> None:
+def test_separable_minimum_is_exact(
+    feasible: Feasible, d: list[Fraction], g: list[Fraction], t: list[Fraction]
+) -> None:
     truth = min(cost(d, g, t, x) for x in members(feasible, d, g, t))
     rational, x = feasible.separable_minimum(exact(d), exact([g]), exact([t]))
     assert rational[0] == truth
@@ -78,5 +82,7 @@ def test_nearest_is_a_member_and_nearest(feasible: Feasible) -> None:
 
 
 def test_contains() -> None:
-    assert IntegerBox(-2, 1).contains(np.array([[0.0, -2.0], [1.5, 0.0], [2.0, 0.0], [-3.0, 0.0], [np.nan, 0]])).tolist() == [True, False, False, False, False]
+    assert IntegerBox(-2, 1).contains(
+        np.array([[0.0, -2.0], [1.5, 0.0], [2.0, 0.0], [-3.0, 0.0], [np.nan, 0]])
+    ).tolist() == [True, False, False, False, False]
     assert Sparse(1).contains(np.array([[0.0, 5.0], [1.0, 1.0]])).tolist() == [True, False]

@@ -1,0 +1,244 @@
+"""The inequality behind every bound, and the only file that reasons about rounding.
+
+Let `D` be diagonal with `M = gram − D ⪰ 0`. For every real `y` and every feasible `x`, with `u = x − target`,
+
+    E(x)  ≥  −yᵀMy + Σᵢ [ Dᵢ uᵢ² + 2 (My)ᵢ uᵢ ]         because (u − y)ᵀ M (u − y) ≥ 0,
+
+and the right side is minimised exactly by the feasible set. All claims are about the stored doubles, taken
+as the exact rational numbers they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from operator import mul
+
+import numpy as np
+from scipy.linalg import lapack
+
+from .errors import CertificateError
+from .gram import UNIT_ROUNDOFF, Array, Gram
+from .problem import LeastSquares
+from .rational import align, dyadic, why_not_semidefinite
+from .result import Bound
+
+SHRINK = (0.0, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)
+TILT = tuple(10.0**-k for k in range(14, 4, -1))
+UNDERFLOW = 2.0**-1060
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """All that is needed to check a bound: `M = gram − diag(diagonal) ⪰ 0` and one `y` a row.
+
+    Attributes
+    ----------
+    diagonal : (columns,) shared by all rows, or (rows, columns)
+        `D`, in the unit of the Gram matrix.
+    y : (rows, columns)
+        The step `x − target` at which the inequality is tight, in the unit of the target.
+    """
+
+    diagonal: Array
+    y: Array
+
+
+def certify(problem: LeastSquares, diagonal: Array, y: Array) -> Bound:
+    """The safe bound of a proposed `(D, y)`, and the certificate actually proven.
+
+    Where `gram − D ⪰ 0` cannot be proven in float64 the positive part of `D` is shrunk by 1e-12 … 1e-2 of
+    itself, and dropped at last. A Gram matrix that cannot itself be proven semidefinite (rounding of a
+    singular one) gets a slightly negative `D`: the bound is then honest about the stored doubles and may
+    lie a rounding error below zero. A row whose value is not positive falls back to `y = 0`.
+
+    Parameters
+    ----------
+    diagonal : (columns,) or (rows, columns)
+    y : (rows, columns)
+
+    Raises
+    ------
+    CertificateError
+        Wrong shapes or values that are not finite.
+    ProblemError
+        A singular Gram matrix whose bound would be −∞ (unbounded feasible sets), by column.
+    """
+    certificate = _checked(problem, Certificate(diagonal, y))
+    diagonal, y = certificate.diagonal, certificate.y
+    if diagonal.ndim == 1:
+        diagonal = provable(problem.gram, diagonal)
+    else:
+        diagonal = np.stack([provable(problem.gram, row) for row in diagonal])
+    value = _evaluate(problem, diagonal, y)
+    weak = ~(value > 0)
+    if weak.any():
+        y = np.where(weak[:, None], 0.0, y)
+        # D ≥ 0 and y = 0 make every term of the inequality non-negative: no allowance is needed for zero
+        floor = np.where((diagonal >= 0).all(axis=-1), 0.0, -np.inf)
+        value = np.where(weak, np.maximum(_evaluate(problem, diagonal, y), floor), value)
+    if not np.isfinite(value).all():
+        row = int(np.flatnonzero(~np.isfinite(value))[0])
+        problem.gram.require_definite(f"a lower bound over {problem.feasible}")
+        raise CertificateError(
+            f"row {row} has no finite bound over {problem.feasible}: the Gram matrix cannot be proven "
+            "positive semidefinite in float64; merge dependent columns or scale the weights"
+        )
+    return Bound(value, Certificate(diagonal, y))
+
+
+def safe_value(problem: LeastSquares, certificate: Certificate) -> Array:
+    """The bound of each row in float64, less a proven allowance for every rounding on the way, (rows,).
+
+    Never above `verify` of the same certificate. Costs one Cholesky factor for each distinct `D` and one
+    matrix product for all rows.
+
+    Raises
+    ------
+    CertificateError
+        Wrong shapes, or a `D` whose `gram − D ⪰ 0` float64 cannot prove (`certify` shrinks it).
+    """
+    certificate = _checked(problem, certificate)
+    for row, diagonal in enumerate(np.atleast_2d(certificate.diagonal)):
+        if not _proves_psd(problem.gram, diagonal):
+            raise CertificateError(
+                f"row {row}: gram − D is not provably positive semidefinite in float64; "
+                "shrink D (certify does), or use verify"
+            )
+    value = _evaluate(problem, certificate.diagonal, certificate.y)
+    zero = (certificate.diagonal >= 0).all(axis=-1) & (certificate.y == 0).all(axis=-1)
+    return np.where(zero, np.maximum(value, 0.0), value)
+
+
+def _checked(problem: LeastSquares, certificate: Certificate) -> Certificate:
+    shape = problem.target.shape
+    diagonal = np.asarray(certificate.diagonal, dtype=np.float64)
+    y = np.asarray(certificate.y, dtype=np.float64)
+    if diagonal.shape not in (shape, shape[1:]) or y.shape != shape:
+        raise CertificateError(
+            f"a certificate for targets {shape} has D {shape[1:]} or {shape} and y {shape}, "
+            f"got {diagonal.shape} and {y.shape}"
+        )
+    for name, array in (("D", diagonal), ("y", y)):
+        if not np.isfinite(array).all():
+            raise CertificateError(f"{name} is not finite in row {int(np.argwhere(~np.isfinite(array))[0][0])}")
+    return Certificate(diagonal, y)
+
+
+def _gamma(operations: int) -> float:
+    """`γ_k = k u / (1 − k u)` (Higham, *Accuracy and Stability of Numerical Algorithms*, §3.1)."""
+    return operations * UNIT_ROUNDOFF / (1 - operations * UNIT_ROUNDOFF)
+
+
+def provable(gram: Gram, diagonal: Array) -> Array:
+    """The mildest shrinking of `D`, (columns,), whose `gram − D ⪰ 0` float64 proves (see `certify`)."""
+    diagonal = np.where(gram.dead, np.minimum(diagonal, 0.0), diagonal)
+    if _proves_psd(gram, diagonal):
+        return diagonal
+    scale = gram.array.diagonal()
+    zero = np.zeros_like(scale)
+    tilt = next(t for t in (0.0, *TILT) if _proves_psd(gram, zero - t * scale))
+    for shrink in SHRINK:
+        trial = np.where(diagonal > 0, diagonal * (1 - shrink), diagonal) - tilt * scale
+        if _proves_psd(gram, trial):
+            return trial
+    return zero - tilt * scale
+
+
+def _proves_psd(gram: Gram, diagonal: Array) -> bool:
+    """True only if `gram − D ⪰ 0` in exact arithmetic.
+
+    A Cholesky factorisation of `A` that completes in floats is exact for `A + Δ` with
+    `|Δᵢⱼ| ≤ γ √(aᵢᵢ aⱼⱼ)` (Higham, theorem 10.3; Rump, *Verification of positive definiteness*, BIT 46,
+    2006). So `A + columns·γ·diag(A) ⪰ 0`, and lowering each diagonal entry by that share of itself before
+    factorising proves the claim, whatever the scales of the columns. Powers of two balance them first,
+    without rounding, to keep clear of underflow.
+    """
+    live = gram.live
+    if np.any(diagonal[gram.dead] > 0):
+        return False
+    pivots = gram.array.diagonal()[live] - diagonal[live]
+    if live.size == 0:
+        return True
+    if not pivots.min() > 0:
+        return False
+    scale = np.ldexp(1.0, -(np.frexp(pivots)[1] // 2))
+    with np.errstate(all="ignore"):
+        matrix = gram.array[np.ix_(live, live)] if live.size < gram.columns else gram.array
+        matrix = matrix * scale * scale[:, None]
+        share = live.size * _gamma(live.size + 10) * 1.001 + 8 * UNIT_ROUNDOFF
+        matrix[np.diag_indices(live.size)] = pivots * scale * scale * (1 - share)
+        factor, info = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+        return bool(info == 0 and np.isfinite(factor.diagonal()).all())
+
+
+def _evaluate(problem: LeastSquares, diagonal: Array, y: Array) -> Array:
+    """The right side of the inequality less its rounding, (rows,); −∞ where nothing can be said.
+
+    With `ĝ` the computed and `g` the exact `My`, the exact value is at least the one at `ĝ` less
+    `Σ |ĝ − g| (2 reach + |y|)`; the rest of the allowance is for the sums themselves.
+    """
+    n = problem.columns
+    gram = problem.gram.array
+    with np.errstate(all="ignore"):
+        shift = diagonal * y
+        g = y @ gram - shift
+        moved = (y != 0).any(axis=-1, keepdims=True) & ~problem.gram.dead
+        slack = _gamma(n + 4) * (np.abs(y) @ np.abs(gram) + np.abs(shift)) + UNDERFLOW * moved
+        reach = problem.feasible.reach(diagonal, np.abs(g) + slack, problem.target)
+        least, _ = problem.feasible.separable_minimum(diagonal, g, problem.target)
+        size = np.abs(y)
+        allowance = slack * (2 * reach + size)
+        allowance += 4 * _gamma(n + 16) * reach * (np.abs(diagonal) * reach + 2 * np.abs(g))
+        allowance += _gamma(n + 4) * size * np.abs(g)
+        allowance += UNDERFLOW * (1 + reach + size) * (1 + np.abs(diagonal))
+        value = least - np.einsum("ri,ri->r", y, g)
+        value = value - 1.01 * allowance.sum(axis=-1) - 4 * UNIT_ROUNDOFF * np.abs(value)
+    return np.where(np.isfinite(value), value, -np.inf)
+
+
+def verify(problem: LeastSquares, certificate: Certificate, rows: Sequence[int] | None = None) -> list[Fraction]:
+    """The exact bound of each row, in rational arithmetic that trusts no solver and no rounding.
+
+    Python integers and fractions only: a shared `D` is proven once (O(columns³)), a `D` per row for each row.
+
+    Parameters
+    ----------
+    rows : indices of the rows to check, all by default
+
+    Returns
+    -------
+    list of Fraction, one for each row asked for: no feasible `x` has a smaller `E(x)`
+
+    Raises
+    ------
+    CertificateError
+        Names the row, and the reason: wrong shapes, `gram − D` indefinite, or no finite minimum.
+    """
+    certificate = _checked(problem, certificate)
+    shared = certificate.diagonal.ndim == 1
+    gram, gram_shift = dyadic(problem.gram.array.tolist())
+    matrix: list[list[int]] = []
+    values = []
+    for count, row in enumerate(range(problem.rows) if rows is None else rows):
+        diagonal = (certificate.diagonal if shared else certificate.diagonal[row]).tolist()
+        if count == 0 or not shared:
+            d, d_shift = dyadic([diagonal])
+            shift = max(gram_shift, d_shift)
+            matrix = align(gram, shift - gram_shift)
+            for i, entry in enumerate(align(d, shift - d_shift)[0]):
+                matrix[i][i] -= entry
+            if reason := why_not_semidefinite(matrix):
+                raise CertificateError(f"row {row}: gram − D is not positive semidefinite: {reason}; shrink D")
+        (y,), y_shift = dyadic([certificate.y[row].tolist()])
+        g = [Fraction(sum(map(mul, line, y)), 1 << (shift + y_shift)) for line in matrix]
+        least, _ = problem.feasible.separable_minimum(
+            np.array([Fraction(v) for v in diagonal], dtype=object),
+            np.array([g], dtype=object),
+            np.array([[Fraction(v) for v in problem.target[row].tolist()]], dtype=object),
+        )
+        if least[0] == -np.inf:
+            raise CertificateError(f"row {row}: no finite minimum over {problem.feasible}; every D must be positive")
+        values.append(Fraction(least[0]) - sum(map(mul, g, y)) / (1 << y_shift))
+    return values

@@ -1,0 +1,116 @@
+"""One diagonal shared by all rows, and the best `y` of each row for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..certificate import certify
+from ..errors import ProblemError
+from ..feasible import IntegerBox
+from ..gram import UNIT_ROUNDOFF, Array, Gram
+from ..kernels.diagonal import descend
+from ..problem import LeastSquares
+from ..result import Bound
+from .max_trace import max_trace_diagonal
+
+GAP = 1e-5
+
+
+@dataclass(frozen=True)
+class DiagonalSplit:
+    """The inequality of `certificate` with the `D` of largest trace below the Gram matrix, `y` tuned row by row.
+
+    Any feasible set with a separable minimum, tens to hundreds of columns.
+
+    Parameters
+    ----------
+    rounds : int
+        Steps on `y`: sweeps of coordinate descent for `IntegerBox`, Frank–Wolfe steps for other sets. A row
+        stops earlier once it is within 1e-5 of the best bound that this `D` can give. Zero keeps `y = 0`.
+    floor : float
+        Share of the smallest eigenvalue (at unit diagonal) that every `D` keeps, in [0, 1): sets with free
+        real weights pay `(My)²/D` for a small `D`.
+    """
+
+    rounds: int = 300
+    floor: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.rounds < 0:
+            raise ProblemError(f"rounds = {self.rounds} is negative: use 0 or more")
+        if not 0 <= self.floor < 1:
+            raise ProblemError(f"floor = {self.floor} is not a share in [0, 1)")
+
+    def lower_bound(self, problem: LeastSquares) -> Bound:
+        """See `bounds.lower_bound`."""
+        floor = 0.0 if isinstance(problem.feasible, IntegerBox) else self.floor
+        diagonal = shared_diagonal(problem.gram, floor)
+        return certify(problem, diagonal, improve(problem, diagonal, np.zeros_like(problem.target), self.rounds))
+
+
+def shared_diagonal(gram: Gram, floor: float = 0.0) -> Array:
+    """The diagonal of largest trace, (columns,), with `floor` (see `DiagonalSplit`); legal for singular matrices.
+
+    A singular matrix is lifted by a few roundings of its diagonal first, which are subtracted from `D` again.
+    """
+    scale = gram.array.diagonal()
+    lift = definite_lift(gram)
+    base = floor * max(gram.smallest_eigenvalue, 0.0) - lift
+    return np.asarray(max_trace_diagonal(gram.array - np.diag(base * scale)) + base * scale)
+
+
+def definite_lift(gram: Gram) -> float:
+    """Share of its diagonal to add to a Gram matrix so that float64 can prove it definite; 0 for most."""
+    enough = 4 * gram.columns * (gram.columns + 16) * UNIT_ROUNDOFF
+    return max(0.0, 2 * enough - gram.smallest_eigenvalue) if gram.smallest_eigenvalue < enough else 0.0
+
+
+def improve(problem: LeastSquares, diagonal: Array, y: Array, rounds: int) -> Array:
+    """A `y` (rows, columns) whose bound with the same `D` is at least that of the one given."""
+    if rounds == 0:
+        return y
+    if isinstance(problem.feasible, IntegerBox):
+        y = np.array(y, dtype=np.float64)
+        box = float(problem.feasible.low), float(problem.feasible.high)
+        used = np.zeros(problem.rows, dtype=np.int64)
+        descend(problem.gram.array, np.atleast_2d(diagonal), problem.target, *box, rounds, GAP, y, used)
+        return y
+    return _frank_wolfe(problem, diagonal, y, rounds)
+
+
+def _frank_wolfe(problem: LeastSquares, diagonal: Array, y: Array, rounds: int) -> Array:
+    """Frank–Wolfe on the dual of the best bound, all rows together: one matrix product a step.
+
+    The best bound over `y` equals the least `E_p[Σ Dᵢ uᵢ²] + ȳᵀ M ȳ`, `ȳ = E_p[u]`, over probabilities `p` on
+    the feasible set, `u = x − target`. Each step mixes in the separable minimiser by an exact line search on
+    that quadratic; `ȳ` is the next `y`, and the one with the best bound is returned.
+    """
+    gram, target, feasible = problem.gram.array, problem.target, problem.feasible
+    best, best_value = y, _bound(problem, diagonal, y, y @ gram - diagonal * y)
+    y = feasible.nearest(target) - target
+    g = y @ gram - diagonal * y
+    cost = (diagonal * y * y).sum(axis=-1)
+    for _ in range(rounds):
+        least, x = feasible.separable_minimum(diagonal, g, target)
+        inner = np.einsum("ri,ri->r", y, g)
+        better = least - inner > best_value
+        best = np.where(better[:, None], y, best)
+        best_value = np.where(better, least - inner, best_value)
+        if np.all(cost + inner - best_value <= GAP * np.abs(best_value)) or not np.isfinite(least).all():
+            break
+        step = x - target - y
+        image = step @ gram - diagonal * step
+        change = (diagonal * (x - target) ** 2).sum(axis=-1) - cost
+        slope = change + 2 * np.einsum("ri,ri->r", step, g)
+        curvature = 2 * np.einsum("ri,ri->r", step, image)
+        length = np.clip(-slope / np.where(curvature > 0, curvature, 1.0), 0.0, 1.0)
+        y = y + length[:, None] * step
+        g = g + length[:, None] * image
+        cost = cost + length * change
+    return best
+
+
+def _bound(problem: LeastSquares, diagonal: Array, y: Array, g: Array) -> Array:
+    return np.asarray(problem.feasible.separable_minimum(diagonal, g, problem.target)[0] - np.einsum("ri,ri->r", y, g))
