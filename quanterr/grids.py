@@ -64,14 +64,14 @@ class IntegerGrid(Grid):
         """Lowest code."""
         if self.zero_point is not None:
             return -self.zero_point
-        return -(2 ** (self.bits - 1)) + int(self.symmetric)
+        return -(1 << (self.bits - 1)) + int(self.symmetric)
 
     @property
     def high(self) -> int:
         """Highest code."""
         if self.zero_point is not None:
-            return 2**self.bits - 1 - self.zero_point
-        return int(2 ** (self.bits - 1)) - 1
+            return (1 << self.bits) - 1 - self.zero_point
+        return (1 << (self.bits - 1)) - 1
 
     @cached_property
     def levels(self) -> Array:
