@@ -1,8 +1,8 @@
 """quanterr: for this layer, is quantisation or pruning the better compression, whatever algorithm is used?
 
-    >>> import quanterr
-    >>> layers = quanterr.layers.capture(model, batches, names=["*conv*"])  # doctest: +SKIP
-    >>> quanterr.certify(layers, bits=(2, 4, 8)).verdicts()                 # doctest: +SKIP
+>>> import quanterr
+>>> layers = quanterr.layers.capture(model, batches, names=["*conv*"])  # doctest: +SKIP
+>>> quanterr.certify(layers, bits=(2, 4, 8)).verdicts()                 # doctest: +SKIP
 """
 
 from . import layers

@@ -15,9 +15,9 @@ from bounds import BranchAndBound, Status
 
 from .contestants import Method
 from .errors import QuanterrError
+from .layers.layer import Piece
 from .report import Record, Report
 from .scaling import SCALES, codes_range
-from .layers.layer import Piece
 from .units import STATUSES, Array, RowResults, Unit, solve_unit
 from .workers import local_executor
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 #: Rows of one unit: small enough for progress, memory and a cheap `kill -9`, large enough to share a Gram.
 ROWS_PER_UNIT = 192
-#: Deterministic budget of one row; 36 columns need a few hundred nodes.
-DEFAULT_SEARCH = BranchAndBound(max_nodes=2_000_000)
+#: Deterministic budget of one row (nodes, not seconds); 36 columns need a few hundred nodes.
+DEFAULT_SEARCH = BranchAndBound()
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `rows` counts (row, bit-width, method) triples; `seconds_left` is an estimate, None at first."""
+    """How far a run is, in (row, bit-width, method) triples; `seconds_left` is an estimate, None at first."""
 
     rows_done: int
     rows_total: int
@@ -103,9 +103,7 @@ def certify(
     for unit, results in _run(units, store, executor, jobs, progress):
         groups[unit.layer, unit.chunk, unit.method].add(unit, results)
     records = [
-        record
-        for (layer, index, method), tally in groups.items()
-        for record in tally.records(layer, index, method)
+        record for (layer, index, method), tally in groups.items() for record in tally.records(layer, index, method)
     ]
     report = Report(tuple(sorted(records, key=_order(units))), title=title)
     if store is not None:

@@ -52,7 +52,9 @@ def certify(
     ] = None,
     inputs: Annotated[
         str | None,
-        typer.Option(help='Calibration inputs: a folder of images, a .npy/.npz/.pt file, or "package.module:function".'),
+        typer.Option(
+            help='Calibration inputs: a folder of images, a .npy/.npz/.pt file, or "package.module:function".'
+        ),
     ] = None,
     layers: Annotated[
         list[str] | None,
@@ -72,8 +74,10 @@ def certify(
     device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, …")] = "cpu",
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
     seed: Annotated[int, typer.Option(help="Seeds torch, numpy and the draw of samples.")] = 0,
-    max_nodes: Annotated[int, typer.Option(min=1, help="Search nodes a row before it is left open.")] = 2_000_000,
-    out: Annotated[Path, typer.Option(help="Result file; a second run reuses what it holds.")] = Path("quanterr.sqlite"),
+    max_nodes: Annotated[int, typer.Option(min=1, help="Search nodes a row before it is left open.")] = 50_000_000,
+    out: Annotated[Path, typer.Option(help="Result file; a second run reuses what it holds.")] = Path(
+        "quanterr.sqlite"
+    ),
     figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
 ) -> None:
     """Certify layers of a network: both sides exact, with a verdict at each bit-width.
@@ -119,7 +123,9 @@ def certify(
 def show(
     store: Annotated[Path, typer.Argument(help="A result file of `quanterr certify`.")],
     figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the table, one line per layer, chunk, bits and method.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the table, one line per layer, chunk, bits and method.")
+    ] = None,
 ) -> None:
     """Print the verdicts of the newest finished run again, without its network."""
     from .report import Report

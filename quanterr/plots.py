@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -16,7 +17,13 @@ from .report import Record, Report
 # Okabe & Ito's palette, distinct under every common colour blindness; markers repeat the distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.grid": True, "grid.alpha": 0.25, "svg.hashsalt": "quanterr"}
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "svg.hashsalt": "quanterr",
+}
 
 
 def save(figure: Figure, stem: str | Path) -> list[Path]:
@@ -74,7 +81,7 @@ def _panel(axes: mpl.axes.Axes, records: list[Record], layers: list[str]) -> Non
     pairs: dict[tuple[str, int], dict[str, Record]] = {}
     for record in records:
         pairs.setdefault((record.layer, record.chunk), {})[record.method] = record
-    ends = []
+    ends: list[float] = []
     for (layer, _), pair in pairs.items():
         q, p = pair[Method.QUANTIZATION], pair[Method.PRUNING]
         corners = (p.snr_db, q.snr_db, p.snr_limit_db, q.snr_limit_db)

@@ -161,7 +161,9 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Notebooks show the verdicts."""
-        pivot = self.verdicts().assign(
-            cell=lambda v: v.verdict.str[:5] + v.margin_db.map(lambda m: f" {m:+.1f} dB")
-        ).pivot(index=["layer", "chunk"], columns="bits", values="cell")
+        pivot = (
+            self.verdicts()
+            .assign(cell=lambda v: v.verdict.str[:5] + v.margin_db.map(lambda m: f" {m:+.1f} dB"))
+            .pivot(index=["layer", "chunk"], columns="bits", values="cell")
+        )
         return str(pivot.to_html())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,25 +52,24 @@ def load(session: Session, progress: Callable[[int], None] | None = None) -> tup
     _seed(torch, session.seed)
     _check_device(torch, session.device)
     globs = session.layers or (chosen.layers if chosen is not None else None)
+    batches: Iterable[Any]
     if chosen is not None:
         model, batches, title = chosen.factory()
     else:
         from .models import load_model
 
-        model, batches, title = load_model(session.model or ""), None, session.model or ""
+        model, batches, title = load_model(session.model or ""), (), session.model or ""
     if session.inputs is not None:
         from .inputs import load_inputs
 
-        batches = load_inputs(
+        given = load_inputs(
             session.inputs, batch_size=session.batch_size, size=session.image_size,
             samples=session.samples, seed=session.seed,
         )  # fmt: skip
-        title = f"{title} on {batches.description}"
+        batches, title = given, f"{title.split(' on ')[0]} on {given.description}"
     from .layers import capture
 
-    layers = capture(
-        model, batches, globs, device=session.device, damping=session.damping, progress=progress
-    )
+    layers = capture(model, batches, globs, device=session.device, damping=session.damping, progress=progress)
     if not layers:
         raise QuanterrError(f"{title}: no layer that can be compressed; supported are linear layers and convolutions")
     return title, layers

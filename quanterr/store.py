@@ -50,7 +50,9 @@ class Store:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot make the folder {self.path.parent}: {error.strerror}; choose another --out") from error
+            raise StoreError(
+                f"cannot make the folder {self.path.parent}: {error.strerror}; choose another --out"
+            ) from error
         with self._explained():
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             self._open()
@@ -97,7 +99,9 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -151,7 +155,9 @@ class Store:
         with self._explained():
             row = self._connection.execute("SELECT title, records FROM runs ORDER BY id DESC LIMIT 1").fetchone()
         if row is None:
-            raise StoreError(f"{self.path} holds no finished run: run `quanterr certify … --out {self.path}` again to finish it")
+            raise StoreError(
+                f"{self.path} holds no finished run: run `quanterr certify … --out {self.path}` again to finish it"
+            )
         return row[0], json.loads(row[1])
 
     def __len__(self) -> int:

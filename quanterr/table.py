@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from rich import box
 from rich.table import Table
 
 from .report import Outcome, Report, Verdict
@@ -13,19 +14,21 @@ COLOUR = {Outcome.QUANTIZATION: "blue", Outcome.PRUNING: "yellow", Outcome.UNDEC
 
 
 def verdict_table(report: Report) -> Table:
-    """One line a layer, one column a bit-width: how many chunks go to whom, and by how many dB."""
+    """One line a layer, one column a bit-width: who wins the chunks, and by how many dB at least."""
     bits = sorted({record.bits for record in report.records})
     cells: dict[tuple[str, int], list[Verdict]] = defaultdict(list)
     for verdict in report.judged():
         cells[verdict.layer, verdict.bits].append(verdict)
     table = Table(
-        title="Which is better whatever the algorithm: [blue]Q[/]uantisation or [yellow]P[/]runing",
-        caption="chunks won, and the proven margin in dB (smallest … largest); ? = undecided",
+        title="Better whatever the algorithm: [blue]Q[/]uantisation or [yellow]P[/]runing, by so many dB at least",
+        caption="proven for every chunk counted; ? = undecided, by so many dB at most",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("layer", overflow="fold")
+    table.add_column("layer", overflow="fold", min_width=12)
     table.add_column("chunks", justify="right")
     for width in bits:
-        table.add_column(f"{width} bits", justify="right")
+        table.add_column(f"{width} bits", justify="right", no_wrap=True)
     for layer in dict.fromkeys(record.layer for record in report.records):
         row = [cells[layer, width] for width in bits]
         table.add_row(layer, str(len(row[0])), *map(_cell, row))
@@ -33,13 +36,13 @@ def verdict_table(report: Report) -> Table:
 
 
 def _cell(verdicts: list[Verdict]) -> str:
+    """`Q 6.1` where all chunks agree, else one line an outcome with its count: `5 Q 6.1`, `1 P 0.2`."""
     lines = []
     for outcome in Outcome:
-        margins = sorted(v.margin_db for v in verdicts if v.outcome is outcome)
-        if not margins:
-            continue
-        ends = f"{margins[0]:.1f}" if len(margins) == 1 else f"{margins[0]:.1f}…{margins[-1]:.1f}"
-        lines.append(f"[{COLOUR[outcome]}]{LETTER[outcome]}[/] {len(margins)}: {ends}")
+        margins = [verdict.margin_db for verdict in verdicts if verdict.outcome is outcome]
+        if margins:
+            count = "" if len(margins) == len(verdicts) else f"{len(margins)} "
+            lines.append(f"{count}[{COLOUR[outcome]}]{LETTER[outcome]}[/] {min(margins):.1f}")
     return "\n".join(lines)
 
 

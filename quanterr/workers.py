@@ -42,7 +42,7 @@ def _leave_with_parent() -> None:
 
 @contextmanager
 def local_executor(jobs: int) -> Iterator[Executor]:
-    """An executor with `jobs` processes (this process when 1); its workers stop at once when the block is left early."""
+    """An executor with `jobs` processes (this process when 1); workers stop at once when it is left early."""
     if jobs <= 1:
         with threadpool_limits(1):
             yield InlineExecutor()

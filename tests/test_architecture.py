@@ -8,11 +8,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TORCH_PLACES = ("quanterr/layers/", "quanterr/heuristics/", "quanterr/models/", "quanterr/inputs.py", "quanterr/session.py")
+TORCH_PLACES = (
+    "quanterr/layers/",
+    "quanterr/heuristics/",
+    "quanterr/models/",
+    "quanterr/inputs.py",
+    "quanterr/session.py",
+)
 HEAVY = {"torch", "matplotlib", "pandas", "transformers", "rich", "typer", "cvxpy", "gurobipy"}
 LAZY = {"bounds/relaxation/semidefinite.py": {"cvxpy"}, "bounds/exact/gurobi.py": {"gurobipy"}}
 #: Who may import whom inside a package: a module may import only from layers to its left.
-BOUNDS_ORDER = ["errors", "gram", "feasible", "problem", "result", "rational", "certificate", "kernels", "relaxation", "exact", "verbs"]
+BOUNDS_ORDER = [
+    "errors",
+    "gram",
+    "feasible",
+    "problem",
+    "result",
+    "rational",
+    "certificate",
+    "kernels",
+    "relaxation",
+    "exact",
+    "verbs",
+]
 QUANTERR_ORDER = [
     "errors", "scaling", "contestants", "layers", "units", "store", "workers", "report", "certify", "plots", "table",
     "heuristics", "models", "inputs", "session", "cli", "__main__",
@@ -89,7 +107,9 @@ def test_nothing_compiles_at_import() -> None:
         "print(sum(len(o.overloads) for o in gc.get_objects() if isinstance(o, d.Dispatcher)"
         " and o.py_func.__module__.startswith(('bounds', 'quanterr'))))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "0"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "0"
+    )
 
 
 def test_no_fastmath_behind_a_claim() -> None:

@@ -134,7 +134,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_open_rows_are_bounded_not_guessed() -> None:
     layer = make_layer(rows=4, columns=24, seed=3)
     exact = certify([layer], bits=(4,), chunk=None).to_frame().set_index("method")
-    rough = certify([layer], bits=(4,), chunk=None, search=bounds.BranchAndBound(max_nodes=1)).to_frame().set_index("method")
+    rough = (
+        certify([layer], bits=(4,), chunk=None, search=bounds.BranchAndBound(max_nodes=1))
+        .to_frame()
+        .set_index("method")
+    )
     assert (rough.error_lower <= exact.error_upper).all()
     assert (rough.error_upper >= exact.error_lower).all()
     assert rough.open_rows.sum() > 0
@@ -184,9 +188,9 @@ def test_bad_layers_are_named() -> None:
         certify([Layer("twins", np.ones((2, 3)), twin, 5)])
     crooked = np.eye(3)
     crooked[0, 1] = 0.5
-    with pytest.raises(QuanterrError, match="layer crooked, chunk 0.*asymmetric"):
+    with pytest.raises(QuanterrError, match=r"layer crooked, chunk 0.*asymmetric"):
         certify([Layer("crooked", np.ones((2, 3)), crooked, 5)])
-    with pytest.raises(QuanterrError, match="layer saddle, chunk 0.*indefinite"):
+    with pytest.raises(QuanterrError, match=r"layer saddle, chunk 0.*indefinite"):
         certify([Layer("saddle", np.ones((2, 2)), np.array([[1.0, 2.0], [2.0, 1.0]]), 5)])
 
 

@@ -18,7 +18,9 @@ TINY = "tests.quanterr.tiny"
 
 
 def run(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_command(*arguments), capture_output=True, text=True, cwd=cwd, env=_environment(), timeout=300)
+    return subprocess.run(
+        _command(*arguments), capture_output=True, text=True, cwd=cwd, env=_environment(), timeout=300
+    )
 
 
 def _command(*arguments: object) -> list[str]:

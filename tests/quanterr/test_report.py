@@ -38,7 +38,10 @@ def test_a_verdict_is_a_strict_inequality_of_errors(q: tuple[float, float], p: t
 
 def test_ties_are_undecided() -> None:
     assert judge(record("quantization", 1.0, 1.0), record("pruning", 1.0, 1.0)).outcome is Outcome.UNDECIDED
-    nothing = judge(record("quantization", 0.0, 0.0), dataclasses.replace(BASE, method="pruning", energy=0.0, error_upper=0.0, error_lower=0.0))
+    nothing = judge(
+        record("quantization", 0.0, 0.0),
+        dataclasses.replace(BASE, method="pruning", energy=0.0, error_upper=0.0, error_lower=0.0),
+    )
     assert nothing.outcome is Outcome.UNDECIDED
 
 
@@ -57,5 +60,5 @@ def test_records_survive_a_round_trip() -> None:
 
 
 def test_a_missing_side_is_named() -> None:
-    with pytest.raises(QuanterrError, match="layer layer, chunk 0, 4 bits: no record of.*pruning"):
+    with pytest.raises(QuanterrError, match=r"layer layer, chunk 0, 4 bits: no record of.*pruning"):
         Report((BASE,)).verdicts()
