@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from .timing import machine
 
-ALL = ("exact_search", "paper_bound", "demo")
+ALL = ("demo", "exact_search", "expected_error", "paper_bound")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

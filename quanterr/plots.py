@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from .contestants import Method
 from .errors import QuanterrError
@@ -69,9 +70,12 @@ def figure_4(report: Report) -> Figure:
             mpl.lines.Line2D([], [], color=COLOURS[i % 8], marker=MARKERS[i % 8], ls="", label=name)
             for i, name in enumerate(layers)
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(layers)), frameon=False)
-        figure.supxlabel("pruning SNR (dB)")
-        figure.supylabel("quantisation SNR (dB)")
+        if len(bits) < len(axes):
+            axes[-1].legend(handles=handles, loc="center", frameon=False)
+        else:
+            figure.legend(handles=handles, loc="outside right center", frameon=False)
+        figure.supxlabel("pruning SNR (dB)", fontsize=10)
+        figure.supylabel("quantisation SNR (dB)", fontsize=10)
         if report.title:
             figure.suptitle(report.title, fontsize=11)
     return figure
@@ -92,12 +96,16 @@ def _panel(axes: mpl.axes.Axes, records: list[Record], layers: list[str]) -> Non
         if q.open_rows or p.open_rows:
             size = (corners[2] - corners[0], corners[3] - corners[1])
             axes.add_patch(Rectangle(corners[:2], *size, facecolor=COLOURS[i], edgecolor=COLOURS[i], alpha=0.35))
+            axes.plot(*corners[:2], MARKERS[i], color=COLOURS[i], ms=4.5, mew=0.8, mfc="none")
         else:
             axes.plot(*corners[:2], MARKERS[i], color=COLOURS[i], ms=4.5, mew=0.4, mec="white")
     if ends:
         low, high = min(ends), max(ends)
         pad = 0.06 * (high - low) + 0.5
         axes.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
     axes.axline((0, 0), slope=1, color="0.35", lw=0.9, ls="--", zorder=0)
-    axes.text(0.04, 0.95, "quantisation better", transform=axes.transAxes, va="top", fontsize=7, color="0.35")
-    axes.text(0.96, 0.05, "pruning better", transform=axes.transAxes, ha="right", fontsize=7, color="0.35")
+    along: Any = {"transform": axes.transAxes, "rotation": 45, "ha": "center", "va": "center", "color": "0.35"}
+    axes.text(0.68, 0.74, "quantisation better", fontsize=7, zorder=0, **along)
+    axes.text(0.74, 0.68, "pruning better", fontsize=7, zorder=0, **along)
