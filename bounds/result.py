@@ -62,7 +62,8 @@ class Solution:
     upper, lower : (rows,)
         `lower ≤ optimum ≤ E(x) ≤ upper`. `upper` is recomputed from `x` by the problem.
     status : (rows,) of Status
-        `CLOSED` exactly when `upper − lower ≤ 1e-6 · upper`, whatever ended the search.
+        `CLOSED` exactly when `upper − lower ≤ 1e-6 · upper` (or the larger `gap_tol` that was asked for),
+        whatever ended the search.
     stats : dict
         Counts of the search, e.g. `nodes` (rows,).
     """
@@ -79,8 +80,17 @@ class Solution:
         return np.asarray(self.status == Status.CLOSED)
 
 
-def solution(x: Array, upper: Array, lower: Array, stopped: NDArray[np.object_], stats: dict[str, Any]) -> Solution:
+def solution(
+    x: Array,
+    upper: Array,
+    lower: Array,
+    stopped: NDArray[np.object_],
+    stats: dict[str, Any],
+    gap_tol: float = 0.0,
+) -> Solution:
     """Judge a search: `stopped` (rows,) names what ended each row and is used only where the gap is open.
+
+    A search that was asked for no more than `gap_tol` counts as closed within it.
 
     Raises
     ------
@@ -90,6 +100,9 @@ def solution(x: Array, upper: Array, lower: Array, stopped: NDArray[np.object_],
     if np.any(lower > upper):
         row = int(np.argmax(lower - upper))
         raise BoundsDisagree(f"row {row}: lower bound {lower[row]!r} exceeds upper bound {upper[row]!r}")
-    closed = upper - lower <= CLOSED * upper
-    open_ = np.where(stopped == Status.CLOSED, Status.ROUNDING, stopped)
-    return Solution(x, upper, lower, np.where(closed, Status.CLOSED, open_), stats)
+    closed = upper - lower <= max(CLOSED, 1.01 * gap_tol) * upper
+    # Written into an object array: np.where would turn the members of Status into plain strings.
+    status = np.array(stopped, dtype=object)
+    status[status == Status.CLOSED] = Status.ROUNDING
+    status[closed] = Status.CLOSED
+    return Solution(x, upper, lower, status, stats)

@@ -32,10 +32,9 @@ BOUNDS_ORDER = [
     "verbs",
 ]
 QUANTERR_ORDER = [
-    "errors", "scaling", "contestants", "layers", "units", "store", "workers", "report", "certify", "plots", "table",
-    "scan",
-    "figures",
-    "heuristics", "models", "inputs", "session", "cli", "__main__",
+    "errors", "distributions", "grids", "expected", "scaling", "contestants", "layers", "units", "store", "workers",
+    "report", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "session",
+    "commands_scan", "cli", "__main__",
 ]  # fmt: skip
 
 

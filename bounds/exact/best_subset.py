@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import math
 import time
+from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +78,7 @@ class Metric:
         power = np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1]
         return np.ldexp(rows, -power[:, None]), power
 
+    @cached_property
     def diagonal(self) -> Array:
         """A diagonal D ≺ gram of nearly the largest trace, by Newton steps on a shrinking barrier."""
         n = self.live.size
@@ -98,6 +101,16 @@ class Metric:
             right = self.gram[np.ix_(on, off)] @ target[row, off]
             x[row, on] = target[row, on] + np.linalg.solve(self.gram[:, :n][np.ix_(on, on)], right)
         return x
+
+
+_metrics: WeakKeyDictionary[Gram, Metric] = WeakKeyDictionary()
+
+
+def metric_of(gram: Gram) -> Metric:
+    """The shared `Metric` of a Gram, made at the first use and dropped with the Gram."""
+    if gram not in _metrics:
+        _metrics[gram] = Metric(gram)
+    return _metrics[gram]
 
 
 def greedy(metric: Metric, target: Array, keeps: list[int]) -> tuple[Mask, Array]:
@@ -145,7 +158,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
     began = time.monotonic()
     if not isinstance(problem.feasible, Sparse):
         raise MethodError(f"the best-subset search treats Sparse(keep) only, not {problem.feasible}")
-    metric = Metric(problem.gram)
+    metric = metric_of(problem.gram)
     live, keep = metric.live, problem.feasible.keep
     support = _supports(problem, start)
     x = np.zeros_like(problem.target)
@@ -169,7 +182,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
         lower[hard] = np.ldexp(found[0] * max(0.0, 1.0 - metric.allowance), 2 * power)
         stopped[hard], nodes[hard] = found[1], found[2]
         x[np.ix_(hard, live)] = np.ldexp(np.ldexp(metric.fit(target, kept), power[:, None]), -metric.power)
-    return solution(x, problem.upper(x), lower, stopped, {"nodes": nodes, "start_error": start_error})
+    return solution(x, problem.upper(x), lower, stopped, {"nodes": nodes, "start_error": start_error}, gap_tol)
 
 
 def _search(
@@ -177,7 +190,7 @@ def _search(
 ) -> tuple[Array, NDArray[np.object_], NDArray[np.int64]]:
     """Lower bounds before the rounding allowance, what ended each row, and nodes; `kept` and `error` improve."""
     rows, n = target.shape
-    space, diagonal = tree(n), metric.diagonal()
+    space, diagonal = tree(n), metric.diagonal
     lower, complete = np.zeros(rows), np.zeros(rows, dtype=np.int8)
     nodes, at = np.zeros(rows, dtype=np.int64), np.zeros(2, dtype=np.int64)
     stopped = np.full(rows, Status.NODE_LIMIT, dtype=object)

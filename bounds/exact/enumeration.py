@@ -157,7 +157,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
     unsatisfied = np.sqrt(np.ldexp(residual, p.exponent) * upper / p.smallest_eigenvalue)
     lower = np.maximum(np.ldexp(bound, p.exponent) - p.allowance * upper - unsatisfied, 0.0)
     stats = {"nodes": nodes, "start_error": np.ldexp(start_error, p.exponent)}
-    return solution(x, upper, np.nextafter(lower, 0.0), stopped, stats)
+    return solution(x, upper, np.nextafter(lower, 0.0), stopped, stats, gap_tol)
 
 
 def _checked_start(problem: LeastSquares, box: IntegerBox, start: Array) -> Array:

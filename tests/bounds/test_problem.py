@@ -126,6 +126,13 @@ def test_status_follows_the_gap_not_the_loop() -> None:
     assert all(status.advice for status in Status)
 
 
+def test_a_rougher_gap_counts_as_closed_only_when_asked_for() -> None:
+    x, upper, lower = np.zeros((1, 1)), np.array([1.0]), np.array([0.995])
+    done = np.array([Status.CLOSED], dtype=object)
+    assert solution(x, upper, lower, done, {}).status[0] is Status.ROUNDING
+    assert solution(x, upper, lower, done, {}, gap_tol=0.01).status[0] is Status.CLOSED
+
+
 def test_a_negative_gap_raises_with_both_numbers() -> None:
     with pytest.raises(BoundsDisagree, match=r"row 1: lower bound .*2\.0.* exceeds upper bound .*1\.0"):
         solution(np.zeros((2, 1)), np.array([1.0, 1.0]), np.array([1.0, 2.0]), np.array([Status.CLOSED] * 2), {})
