@@ -38,6 +38,7 @@ from ..result import Solution, Status, solution
 SLICE = 500_000
 SAFETY = 32.0
 SMALLEST_TAIL = 1e-30
+FAINTEST = 2.0**-160
 
 
 class Preparation:
@@ -51,6 +52,13 @@ class Preparation:
         self.live = gram.live
         n = self.live.size
         live = gram if n == gram.columns else gram.restrict(self.live)
+        diagonal = live.array.diagonal()
+        faint = np.flatnonzero(diagonal < FAINTEST * diagonal.max())
+        if faint.size:
+            raise ProblemError(
+                f"the enumeration cannot weigh columns {self.live[faint].tolist()} against the others: their Gram "
+                f"diagonal is less than {FAINTEST:.0e} of the largest; drop these inputs, they have no effect"
+            )
         self.padded = -(-n // LANES) * LANES
         self.exponent = int(np.frexp(live.array.diagonal().max())[1])
         matrix = np.ldexp(live.array, -self.exponent)

@@ -295,9 +295,20 @@ def test_any_small_problem_brackets_the_exact_optimum(data):
         with pytest.raises(ProblemError, match="full rank"):
             solve(problem)
         return
+    diagonal = problem.gram.array.diagonal()[problem.gram.live]
+    if diagonal.size and diagonal.min() < 2.0**-160 * diagonal.max():
+        with pytest.raises(ProblemError, match="drop these inputs"):
+            solve(problem)
+        return
     found = solve(problem, gap_tol=data.draw(st.sampled_from([0.0, 1e-9, 0.1])))
     optimum = exact_optimum(problem.gram.array, target, low, high)
     assert found.lower[0] <= optimum <= found.upper[0]
+
+
+def test_columns_too_faint_to_weigh_are_named():
+    problem = LeastSquares(np.diag([1.0, 1e-70, 0.0]), np.ones((1, 3)), IntegerBox(0, 1))
+    with pytest.raises(ProblemError, match=r"columns \[1\] against the others.*drop these inputs"):
+        solve(problem)
 
 
 def test_gap_tolerance_is_honest():
