@@ -55,6 +55,10 @@ class LeastSquares:
     def columns(self) -> int:
         return int(self.target.shape[1])
 
+    def restrict(self, row: int) -> LeastSquares:
+        """The problem of one row."""
+        return LeastSquares(self.gram, self.target[row], self.feasible)
+
     def error(self, x: Array) -> Array:
         """`E(x)` in float64, (rows,), in squared units of the target times the Gram's."""
         step = np.asarray(x, dtype=np.float64) - self.target

@@ -21,6 +21,7 @@ The claim `lower ≤ optimum` rests on float64 as follows. Let `n` be the live c
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -34,8 +35,11 @@ from ..kernels.enumeration_lanes import LANES
 from ..kernels.enumeration_prepare import conditional_centres, leading_diagonals, sorted_order
 from ..problem import LeastSquares
 from ..result import Solution, Status, solution
+from . import reduced_lattice
 
 SLICE = 500_000
+PATIENCE = 20_000
+REDUCED_NODES = 100_000
 SAFETY = 32.0
 SMALLEST_TAIL = 1e-30
 FAINTEST = 2.0**-160
@@ -101,12 +105,13 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
     """The nearest integer point of every row, with proof.
 
     Recentring on the box as in Lagrangian duality, sorted QR (Wübben et al. 2001), Schnorr–Euchner order, and the
-    inequality of the separable bound with one diagonal for each leading block as the tail bound.
+    inequality of the separable bound with one diagonal for each leading block as the tail bound. Rows that take more
+    than `PATIENCE` nodes are tried in a reduced basis of the lattice (`reduced_lattice`), then searched to the end.
 
     Parameters
     ----------
     start : (rows, columns) or (columns,) integer points in the box, used where better than the built-in start
-    max_nodes : nodes a row
+    max_nodes : nodes a row, of the last search to be tried on it
     time_limit : seconds for the whole call; rows not reached keep a rounded start and their root bound
     gap_tol : relative gap at which a node is closed
 
@@ -138,6 +143,59 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
     if problem.gram.live.size == 0:
         zero = np.zeros(rows)
         return solution(x, problem.upper(x), zero, _repeat(Status.CLOSED, rows), {"nodes": nodes, "start_error": zero})
+    first = _enumerate(problem, given, min(max_nodes, PATIENCE), deadline, gap_tol)
+    if max_nodes > PATIENCE:
+        for row in map(int, np.flatnonzero(first.stopped == Status.NODE_LIMIT)):
+            if time.monotonic() < deadline:
+                _search_reduced(problem, first, row, min(max_nodes - PATIENCE, REDUCED_NODES), gap_tol)
+        rest = np.flatnonzero(first.stopped == Status.NODE_LIMIT)
+        if rest.size:
+            again = LeastSquares(problem.gram, problem.target[rest], box)
+            first.replace(rest, _enumerate(again, first.x[rest], max_nodes, deadline, gap_tol))
+    stats = {"nodes": first.nodes, "start_error": first.start_error}
+    return solution(first.x, problem.upper(first.x), first.lower, first.stopped, stats, gap_tol)
+
+
+@dataclass
+class _Rows:
+    """Row by row: best points, lower bounds, what ended the search, nodes, error of the start."""
+
+    x: Array
+    lower: Array
+    stopped: NDArray[np.object_]
+    nodes: NDArray[np.int64]
+    start_error: Array
+
+    def replace(self, rows: NDArray[np.intp], other: _Rows) -> None:
+        """A second search of some rows; its start was the first one's best point."""
+        self.x[rows], self.stopped[rows] = other.x, other.stopped
+        self.lower[rows] = np.maximum(self.lower[rows], other.lower)
+        self.nodes[rows] += other.nodes
+
+
+def _search_reduced(problem: LeastSquares, found: _Rows, row: int, max_nodes: int, gap_tol: float) -> None:
+    """Close one row in a reduced basis if that is quick; `found` is updated in place."""
+    box, live = problem.feasible, problem.gram.live
+    assert isinstance(box, IntegerBox)
+    known = problem.restrict(row).upper(found.x[row : row + 1])[0]
+    point, complete, slack, nodes = reduced_lattice.search(
+        problem.gram, problem.target[row, live], box.low, box.high, known, max_nodes, gap_tol
+    )
+    found.nodes[row] += nodes
+    if point is not None:
+        found.x[row, live] = point
+    if complete:
+        best = problem.restrict(row).error(found.x[row : row + 1])[0]
+        found.lower[row] = max(found.lower[row], best * (1.0 - slack))
+        found.stopped[row] = Status.CLOSED
+
+
+def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadline: float, gap_tol: float) -> _Rows:
+    """Every row in the original coordinates, in slices between looks at the clock."""
+    box, rows = problem.feasible, problem.rows
+    assert isinstance(box, IntegerBox)
+    x = box.nearest(problem.target)
+    nodes = np.zeros(rows, np.int64)
     p = prepare(problem.gram)
     points = np.zeros((rows, p.columns.size))
     found, bound, residual, start_error = np.zeros((4, rows))
@@ -164,8 +222,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
     stopped[ended == FINISHED] = Status.CLOSED
     unsatisfied = np.sqrt(np.ldexp(residual, p.exponent) * upper / p.smallest_eigenvalue)
     lower = np.maximum(np.ldexp(bound, p.exponent) - p.allowance * upper - unsatisfied, 0.0)
-    stats = {"nodes": nodes, "start_error": np.ldexp(start_error, p.exponent)}
-    return solution(x, upper, np.nextafter(lower, 0.0), stopped, stats, gap_tol)
+    return _Rows(x, np.nextafter(lower, 0.0), stopped, nodes, np.ldexp(start_error, p.exponent))
 
 
 def _checked_start(problem: LeastSquares, box: IntegerBox, start: Array) -> Array:
