@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from .timing import machine
 
-ALL = ("demo", "exact_search", "expected_error", "paper_bound")
+ALL = ("demo", "exact_search", "expected_error", "paper_bound", "scan_throughput")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

@@ -48,6 +48,7 @@ from .expected import (
 from .grids import CodebookGrid, FloatGrid, Grid, IntegerGrid
 from .layers.layer import Layer
 from .report import Outcome, Record, Report, Verdict
+from .scan import scan, scan_frame
 from .store import Store
 
 __version__ = "0.1.0"
@@ -98,6 +99,8 @@ __all__ = [
     "quantization_snr",
     "quantized",
     "rounding_error",
+    "scan",
+    "scan_frame",
     "search_scale",
     "shannon_lower_bound",
     "snr_limit",

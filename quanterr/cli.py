@@ -17,6 +17,7 @@ from bounds import BranchAndBound
 
 from .certify import Progress as Solved
 from .certify import certify as certify_layers
+from .commands_scan import register as register_scan
 from .errors import QuanterrError
 from .store import Store
 from .table import summary, verdict_table
@@ -138,6 +139,9 @@ def show(
         _present(report, figure)
         if csv is not None:
             report.to_frame().to_csv(csv, index=False)
+
+
+register_scan(app)
 
 
 def _present(report: Any, figure: Path | None) -> None:
