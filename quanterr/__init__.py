@@ -17,7 +17,7 @@ from .distributions import (
     StudentT,
     Uniform,
 )
-from .errors import InputError, LayerError, QuanterrError, StoreError
+from .errors import ChunkRefused, InputError, LayerError, QuanterrError, StoreError
 from .expected import (
     break_even,
     break_even_kurtosis,
@@ -54,6 +54,7 @@ from .store import Store
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChunkRefused",
     "CodebookGrid",
     "Empirical",
     "FloatGrid",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 from bounds import BranchAndBound, Status
 
 from .contestants import Method
-from .errors import QuanterrError
+from .errors import ChunkRefused, QuanterrError
 from .layers.layer import Piece
 from .report import Record, Report
 from .scaling import SCALES, codes_range
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 ROWS_PER_UNIT = 192
 #: Deterministic budget of one row (nodes, not seconds); 36 columns need a few hundred nodes.
 DEFAULT_SEARCH = BranchAndBound()
+
+Flying = dict[Future[list[RowResults]], Unit]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def certify(
     jobs: int = 1,
     progress: Callable[[Progress], None] | None = None,
     title: str = "",
+    skip_refused: bool = False,
 ) -> Report:
     """Bound the error of quantisation and of pruning at equal storage from both sides, chunk by chunk.
 
@@ -76,6 +80,9 @@ def certify(
         Where units run; default: `jobs` local processes with one thread each (this process when 1).
     progress : callable, optional
         Called with a `Progress` after every unit.
+    skip_refused : bool
+        A chunk that `bounds` refuses (a Gram of deficient rank, say) never stops the others. When all are done it is
+        raised, or with True only named in `Report.refused`; none of its records are kept either way.
 
     Returns
     -------
@@ -85,7 +92,9 @@ def certify(
     Raises
     ------
     QuanterrError
-        Bad bits, chunk or scale, or a row that `bounds` refuses (layer, chunk and rows are named).
+        Bad bits, chunk or scale.
+    ChunkRefused
+        Rows that `bounds` refuses (layer, chunk and rows are named), after everything else is solved and stored.
     """
     for width in bits:
         codes_range(width)  # refuses what is no bit-width
@@ -100,12 +109,23 @@ def certify(
     if not units:
         raise QuanterrError("no layers given: nothing to certify")
     groups: dict[tuple[str, int, Method], _Tally] = defaultdict(_Tally)
-    for unit, results in _run(units, store, executor, jobs, progress):
-        groups[unit.layer, unit.chunk, unit.method].add(unit, results)
+    refused: dict[tuple[str, int], ChunkRefused] = {}
+    with closing(_run(units, store, executor, jobs, progress)) as solved:
+        for unit, results in solved:
+            if isinstance(results, ChunkRefused):
+                refused.setdefault((unit.layer, unit.chunk), results)
+            else:
+                groups[unit.layer, unit.chunk, unit.method].add(unit, results)
+    if refused and not skip_refused:
+        raise next(iter(refused.values()))
     records = [
-        record for (layer, index, method), tally in groups.items() for record in tally.records(layer, index, method)
+        record
+        for (layer, index, method), tally in groups.items()
+        if (layer, index) not in refused
+        for record in tally.records(layer, index, method)
     ]
-    report = Report(tuple(sorted(records, key=_order(units))), title=title)
+    reasons = tuple(sorted(map(str, refused.values())))
+    report = Report(tuple(sorted(records, key=_order(units))), title=title, refused=reasons)
     if store is not None:
         store.add_run(title, report.to_dicts())
     return report
@@ -160,7 +180,7 @@ def _run(
     executor: Executor | None,
     jobs: int,
     progress: Callable[[Progress], None] | None,
-) -> Iterator[tuple[Unit, list[RowResults]]]:
+) -> Generator[tuple[Unit, list[RowResults] | ChunkRefused], None, None]:
     """Every unit with its results, from the store where it has them, in the order in which they are known."""
     began = time.monotonic()
     total = sum(unit.rows * len(unit.bits) for unit in units)
@@ -181,7 +201,7 @@ def _run(
     # The dearest units first: the last ones to finish are then small, and workers end together.
     pending.sort(key=_work, reverse=True)
     for unit, results in _computed(pending, executor, jobs):
-        if store is not None:
+        if store is not None and not isinstance(results, ChunkRefused):
             store.put(((unit.key(i), result) for i, result in enumerate(results)), repr(unit.search))
         done += unit.rows * len(unit.bits)
         left -= _work(unit)
@@ -200,20 +220,28 @@ def _stored(unit: Unit, store: Store | None) -> dict[int, RowResults]:
     return {i: result for i, result in found.items() if result is not None}
 
 
-def _computed(units: list[Unit], executor: Executor | None, jobs: int) -> Iterator[tuple[Unit, list[RowResults]]]:
+def _computed(
+    units: list[Unit], executor: Executor | None, jobs: int
+) -> Iterator[tuple[Unit, list[RowResults] | ChunkRefused]]:
     if not units:
         return
     if executor is not None:
-        yield from _spread(units, executor, window=64)
+        flying: Flying = {}
+        try:
+            yield from _spread(units, executor, 64, flying)
+        finally:
+            for future in flying:
+                future.cancel()
         return
     with local_executor(min(jobs, len(units))) as local:
-        yield from _spread(units, local, window=3 * jobs)
+        yield from _spread(units, local, 3 * jobs, {})
 
 
-def _spread(units: list[Unit], executor: Executor, window: int) -> Iterator[tuple[Unit, list[RowResults]]]:
-    """Units through an executor, never more than `window` of them in flight (memory, and a quick end)."""
+def _spread(
+    units: list[Unit], executor: Executor, window: int, flying: Flying
+) -> Iterator[tuple[Unit, list[RowResults] | ChunkRefused]]:
+    """Units through an executor, never more than `window` of them `flying` at once (memory, and a quick end)."""
     queue = iter(units)
-    flying: dict[Future[list[RowResults]], Unit] = {}
     try:
         while True:
             for unit in queue:
@@ -223,15 +251,13 @@ def _spread(units: list[Unit], executor: Executor, window: int) -> Iterator[tupl
             if not flying:
                 return
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                yield flying.pop(future), future.result()
+                unit, refusal = flying.pop(future), future.exception()
+                yield unit, refusal if isinstance(refusal, ChunkRefused) else future.result()
     except BrokenExecutor as error:
         raise QuanterrError(
             "a worker process died, probably for lack of memory; what was solved is kept in the store: "
             "run again, with fewer --jobs if it repeats"
         ) from error
-    finally:
-        for future in flying:
-            future.cancel()
 
 
 class _Tally:

@@ -114,10 +114,13 @@ def certify(
         with _live_progress() as show:
             report = certify_layers(
                 captured, widths, chunk or None, scale=scale, search=search, store=store,
-                jobs=jobs or _cores(), progress=show, title=title,
+                jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
             )  # fmt: skip
-        _present(report, figure)
+        if report.records:
+            _present(report, figure)
         console.print(f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again)")
+        if report.refused:
+            raise QuanterrError("refused, all else is solved and kept:\n" + "\n".join(report.refused))
 
 
 @app.command()

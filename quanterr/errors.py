@@ -13,5 +13,9 @@ class InputError(QuanterrError):
     """Calibration inputs, a model specification or a parameter cannot be used."""
 
 
+class ChunkRefused(QuanterrError):
+    """A chunk whose problem `bounds` refuses; the message names layer, chunk, rows and remedy."""
+
+
 class StoreError(QuanterrError):
     """The result file cannot be opened, read or written."""

@@ -93,14 +93,15 @@ def judge(quantization: Record, pruning: Record) -> Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """All records of a run, in the order of the layers."""
+    """All records of a run, in the order of the layers; `refused` says which chunks have none, and why."""
 
     records: tuple[Record, ...]
     title: str = ""
+    refused: tuple[str, ...] = ()
 
     @classmethod
     def from_dicts(cls, dicts: list[dict[str, Any]], title: str = "") -> Self:
-        """The report that `to_dicts` wrote."""
+        """The report that `to_dicts` wrote; refusals are not kept."""
         return cls(tuple(Record(**d) for d in dicts), title)
 
     def to_dicts(self) -> list[dict[str, object]]:

@@ -15,7 +15,7 @@ import bounds
 from bounds import BranchAndBound, DiagonalSplit, Gram, LeastSquares, ProblemError, Status
 
 from .contestants import Method, feasible_set
-from .errors import QuanterrError
+from .errors import ChunkRefused
 from .layers.layer import Piece
 
 Array = NDArray[np.float64]
@@ -110,7 +110,7 @@ def solve_unit(unit: Unit) -> list[RowResults]:
 
     Raises
     ------
-    QuanterrError
+    ChunkRefused
         Names the layer, the chunk and the rows of a problem that `bounds` refuses.
     """
     return [_concatenate(list(_solve_pieces(unit, index))) for index in range(len(unit.bits))]
@@ -125,7 +125,7 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
             gram = _shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
             yield _solve_piece(gram, piece.weight, scale, unit, unit.bits[index])
         except ProblemError as error:
-            raise QuanterrError(
+            raise ChunkRefused(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
                 f"{unit.method.value} at {unit.bits[index]} bits: {error}"
             ) from error

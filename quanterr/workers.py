@@ -53,6 +53,10 @@ def local_executor(jobs: int) -> Iterator[Executor]:
         yield pool
     except BaseException:
         workers = list((pool._processes or {}).values())
+        queue = getattr(pool, "_call_queue", None)
+        if queue is not None:
+            # its thread may be in the middle of writing a unit that nobody will read any more
+            queue.cancel_join_thread()
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.terminate()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bounds
-from quanterr import Layer, Outcome, Progress, QuanterrError, Report, Store, certify
+from quanterr import ChunkRefused, Layer, Outcome, Progress, QuanterrError, Report, Store, certify
 from quanterr.certify import ROWS_PER_UNIT
 from quanterr.contestants import keep_at
 
@@ -203,3 +203,19 @@ def test_equal_problems_share_their_result(tmp_path: Path) -> None:
         renamed = dataclasses.replace(layer, name="another name")
         certify([renamed], bits=(4,), store=store, progress=seen.append)
     assert seen[0].rows_reused == layer.rows
+
+
+def test_a_refused_chunk_does_not_stop_the_others(tmp_path: Path) -> None:
+    good = make_layer(rows=3, columns=12)
+    gram = good.gram.copy()
+    gram[6:9, 6:9] = 1.0
+    gram[:6, 6:9] = gram[6:9, :6] = gram[9:, 6:9] = gram[6:9, 9:] = 0.0
+    layer = Layer("half", good.weight, gram, 400)
+    report = certify([layer], bits=(4,), chunk=6, skip_refused=True)
+    assert {record.chunk for record in report.records} == {0}
+    assert len(report.refused) == 1
+    assert "layer half, chunk 1, rows 0–2" in report.refused[0]
+    with Store(tmp_path / "s") as store:
+        with pytest.raises(ChunkRefused, match=r"layer half, chunk 1.*columns \[0, 1, 2\] are duplicates"):
+            certify([layer], bits=(4,), chunk=6, store=store)
+        assert len(store) == 2

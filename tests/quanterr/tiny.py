@@ -44,10 +44,10 @@ def vectors() -> list[Tensor]:
 def slow_network() -> nn.Module:
     """Enough rows to be killed in the middle."""
     torch.manual_seed(0)
-    return nn.Linear(34, 3000)
+    return nn.Linear(24, 3000)
 
 
 def slow_vectors() -> list[Tensor]:
     generator = torch.Generator().manual_seed(3)
-    mixing = torch.randn(34, 34, generator=generator)
-    return [torch.randn(4000, 34, generator=generator) @ mixing]
+    mixing = torch.randn(24, 24, generator=generator)
+    return [torch.randn(4000, 24, generator=generator) @ mixing]
