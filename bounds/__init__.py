@@ -13,12 +13,24 @@ format is meant, a frozen value says which method is used.
 
 from .certificate import Certificate, safe_value, verify
 from .errors import BoundsDisagree, CertificateError, MethodError, ProblemError
+from .exact.any_scale import ScaleFreeSolution, solve_any_scale
 from .exact.branch_and_bound import BranchAndBound
 from .exact.exhaustive import Exhaustive
 from .exact.gurobi import Gurobi
-from .feasible import Feasible, IntegerBox, Sparse
+from .feasible import (
+    AnyScale,
+    BlockSparse,
+    Codebook,
+    Feasible,
+    IntegerBox,
+    NofM,
+    Sparse,
+    SparseIntegerBox,
+    in_code_units,
+)
 from .gram import Gram
 from .problem import LeastSquares
+from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
 from .relaxation.diagonal import DiagonalSplit
 from .relaxation.semidefinite import SemidefiniteDual
 from .relaxation.spectral import Spectral
@@ -26,11 +38,14 @@ from .result import Bound, Solution, Status
 from .verbs import lower_bound, solve
 
 __all__ = [
+    "AnyScale",
+    "BlockSparse",
     "Bound",
     "BoundsDisagree",
     "BranchAndBound",
     "Certificate",
     "CertificateError",
+    "Codebook",
     "DiagonalSplit",
     "Exhaustive",
     "Feasible",
@@ -39,14 +54,21 @@ __all__ = [
     "IntegerBox",
     "LeastSquares",
     "MethodError",
+    "NofM",
     "ProblemError",
+    "ScaleFreeBound",
+    "ScaleFreeSolution",
     "SemidefiniteDual",
     "Solution",
     "Sparse",
+    "SparseIntegerBox",
     "Spectral",
     "Status",
+    "in_code_units",
     "lower_bound",
     "safe_value",
+    "scale_free_bound",
     "solve",
+    "solve_any_scale",
     "verify",
 ]

@@ -6,11 +6,21 @@ import math
 from dataclasses import dataclass
 
 from ..errors import MethodError, ProblemError
-from ..feasible import IntegerBox, Sparse
+from ..feasible import BlockSparse, Codebook, IntegerBox, NofM, Sparse, SparseIntegerBox
 from ..gram import Array
 from ..problem import LeastSquares
 from ..result import Solution
-from . import best_subset, enumeration
+from . import best_subset, codes, enumeration, group_subset
+
+#: The search of each feasible set.
+TREES = {
+    IntegerBox: enumeration.solve,
+    Codebook: codes.solve,
+    SparseIntegerBox: codes.solve,
+    Sparse: best_subset.solve,
+    NofM: group_subset.solve,
+    BlockSparse: group_subset.solve,
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,7 @@ class BranchAndBound:
         MethodError
             For a feasible set without an exact search; `Exhaustive` treats small ones.
         """
-        trees = {IntegerBox: enumeration.solve, Sparse: best_subset.solve}
-        tree = trees.get(type(problem.feasible))
+        tree = TREES.get(type(problem.feasible))
         if tree is None:
             raise MethodError(
                 f"BranchAndBound has no tree for {type(problem.feasible).__name__}; "

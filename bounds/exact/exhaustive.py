@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import MethodError
-from ..feasible import IntegerBox, Sparse
+from ..feasible import BlockSparse, Codebook, Feasible, IntegerBox, NofM, Sparse, SparseIntegerBox
 from ..gram import UNIT_ROUNDOFF, Array
 from ..problem import LeastSquares
 from ..result import Solution, Status, solution
@@ -20,7 +20,7 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class Exhaustive:
-    """Look at every member: all points of an `IntegerBox`, all supports of a `Sparse` set.
+    """Look at every member: all points of a set of codes, all supports of a set of real weights.
 
     It needs no inverse, so singular Gram matrices are welcome.
 
@@ -38,17 +38,16 @@ class Exhaustive:
         Raises
         ------
         MethodError
-            If the set has more than `limit` members, or is neither an `IntegerBox` nor `Sparse`.
+            If the set has more than `limit` members to look at, or is of no kind known here.
         """
         feasible, n = problem.feasible, problem.columns
-        if isinstance(feasible, IntegerBox):
-            members = (feasible.high - feasible.low + 1) ** n
-            candidates = _integer_points(problem, feasible)
-        elif isinstance(feasible, Sparse):
-            members = math.comb(n, feasible.keep)
-            candidates = _supports(problem, feasible)
+        levels = _levels(feasible)
+        if levels is not None:
+            members = len(levels) ** n
+            candidates = _points(problem, levels)
         else:
-            raise MethodError(f"Exhaustive enumerates IntegerBox and Sparse, not {type(feasible).__name__}")
+            members, supports = _supports(feasible, n)
+            candidates = _fits(problem, supports)
         if members > self.limit:
             raise MethodError(
                 f"{feasible} has {members} members for {n} columns, more than limit = {self.limit}: use BranchAndBound"
@@ -57,7 +56,10 @@ class Exhaustive:
         lower = np.full(problem.rows, np.inf)
         x = np.zeros(problem.target.shape)
         everyone = np.arange(problem.rows)
-        for points, slack in candidates:
+        for found, slack in candidates:
+            points = found if levels is None else found[feasible.contains(found[:, 0])]
+            if len(points) == 0:
+                continue
             value, rounding = _error(problem, points)
             lower = np.minimum(lower, (value - rounding - slack).min(axis=0))
             first = value.argmin(axis=0)
@@ -80,26 +82,48 @@ def _error(problem: LeastSquares, points: Array) -> tuple[Array, Array]:
     return value, (2 * n + 8) * UNIT_ROUNDOFF * magnitude
 
 
-def _integer_points(problem: LeastSquares, box: IntegerBox) -> Iterator[tuple[Array, Array]]:
-    """All points of the box in lexicographic order, in blocks (members, 1, columns)."""
-    levels = box.high - box.low + 1
-    members = levels**problem.columns
+def _levels(feasible: Feasible) -> Array | None:
+    """The values an entry may take, or None for a set of real weights."""
+    if isinstance(feasible, IntegerBox | SparseIntegerBox):
+        return np.arange(feasible.low, feasible.high + 1.0)
+    return feasible.array if isinstance(feasible, Codebook) else None
+
+
+def _points(problem: LeastSquares, levels: Array) -> Iterator[tuple[Array, Array]]:
+    """All points with entries among the levels in lexicographic order, in blocks (members, 1, columns)."""
+    members = len(levels) ** problem.columns
     block = max(1, BLOCK // problem.rows)
-    powers = [levels ** (problem.columns - 1 - i) for i in range(problem.columns)]
+    powers = [len(levels) ** (problem.columns - 1 - i) for i in range(problem.columns)]
     for first in range(0, members, block):
         index = np.arange(first, min(first + block, members))
-        digits = np.stack([index // p % levels for p in powers], axis=-1)
-        yield (digits + float(box.low))[:, None, :], np.zeros(1)
+        digits = np.stack([index // p % len(levels) for p in powers], axis=-1)
+        yield levels[digits][:, None, :], np.zeros(1)
 
 
-def _supports(problem: LeastSquares, feasible: Sparse) -> Iterator[tuple[Array, Array]]:
+def _supports(feasible: Feasible, columns: int) -> tuple[int, Iterator[tuple[int, ...]]]:
+    """How many supports there are, and each of them as the kept columns."""
+    if isinstance(feasible, Sparse):
+        return math.comb(columns, feasible.keep), itertools.combinations(range(columns), feasible.keep)
+    if isinstance(feasible, BlockSparse):
+        size, blocks = feasible.size, columns // feasible.size
+        chosen = itertools.combinations(range(blocks), feasible.keep)
+        whole = (tuple(b * size + i for b in each for i in range(size)) for each in chosen)
+        return math.comb(blocks, feasible.keep), whole
+    if isinstance(feasible, NofM):
+        starts = range(0, columns, feasible.m)
+        groups = [list(itertools.combinations(range(s, s + feasible.m), feasible.n)) for s in starts]
+        joined = (tuple(itertools.chain(*each)) for each in itertools.product(*groups))
+        return math.comb(feasible.m, feasible.n) ** len(groups), joined
+    raise MethodError(f"Exhaustive has no list of the members of {type(feasible).__name__}")
+
+
+def _fits(problem: LeastSquares, supports: Iterator[tuple[int, ...]]) -> Iterator[tuple[Array, Array]]:
     """The least-squares weights of every support, (members, rows, columns), and how far from minimal they may be."""
     gram, target = problem.gram.array, problem.target
     block = max(1, BLOCK // problem.rows)
     moment = target @ gram
-    supports = itertools.combinations(range(problem.columns), feasible.keep)
     while chunk := list(itertools.islice(supports, block)):
-        index = np.array(chunk, dtype=np.intp).reshape(len(chunk), feasible.keep)
+        index = np.array(chunk, dtype=np.intp).reshape(len(chunk), len(chunk[0]))
         part = gram[index[:, :, None], index[:, None, :]]
         inverse = np.linalg.pinv(part, rcond=2.0**-44, hermitian=True)
         right = moment.T[index]
@@ -112,6 +136,6 @@ def _supports(problem: LeastSquares, feasible: Sparse) -> Iterator[tuple[Array, 
         left = np.abs(right - part @ weight) + hidden
         slack = 4 * np.einsum("mkr,mkr->mr", left, np.abs(inverse) @ left)
         points = np.zeros((len(chunk), *target.shape))
-        places = np.broadcast_to(index[:, None, :], (len(chunk), problem.rows, feasible.keep))
+        places = np.broadcast_to(index[:, None, :], (len(chunk), problem.rows, index.shape[1]))
         np.put_along_axis(points, places, weight.transpose(0, 2, 1), axis=2)
         yield points, slack

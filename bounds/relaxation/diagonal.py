@@ -8,9 +8,10 @@ import numpy as np
 
 from ..certificate import certify
 from ..errors import ProblemError
-from ..feasible import IntegerBox
+from ..feasible import AnyScale, Codebook, IntegerBox
 from ..gram import UNIT_ROUNDOFF, Array, Gram
 from ..kernels.diagonal import descend
+from ..kernels.diagonal_intervals import descend_intervals
 from ..problem import LeastSquares
 from ..result import Bound
 from .max_trace import max_trace_diagonal
@@ -27,7 +28,8 @@ class DiagonalSplit:
     Parameters
     ----------
     rounds : int
-        Steps on `y`: sweeps of coordinate descent for `IntegerBox`, Frank–Wolfe steps for other sets. A row
+        Steps on `y`: sweeps of coordinate descent for entries of their own (`IntegerBox`, `Codebook`,
+        `AnyScale`), Frank–Wolfe steps for other sets. A row
         stops earlier once it is within 1e-5 of the best bound that this `D` can give. Zero keeps `y = 0`.
     floor : float
         Share of the smallest eigenvalue (at unit diagonal) that every `D` keeps, in [0, 1): sets with free
@@ -45,9 +47,15 @@ class DiagonalSplit:
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
         """See `bounds.lower_bound`."""
-        floor = 0.0 if isinstance(problem.feasible, IntegerBox) else self.floor
+        floor = 0.0 if _bounded(problem) else self.floor
         diagonal = shared_diagonal(problem.gram, floor)
         return certify(problem, diagonal, improve(problem, diagonal, np.zeros_like(problem.target), self.rounds))
+
+
+def _bounded(problem: LeastSquares) -> bool:
+    """Whether the entries of the set are limited: then a column without curvature costs nothing worth a floor."""
+    flat = np.zeros(problem.columns)
+    return bool(np.isfinite(problem.feasible.reach(flat, np.ones_like(problem.target), problem.target)).all())
 
 
 def shared_diagonal(gram: Gram, floor: float = 0.0) -> Array:
@@ -76,6 +84,11 @@ def improve(problem: LeastSquares, diagonal: Array, y: Array, rounds: int) -> Ar
         box = float(problem.feasible.low), float(problem.feasible.high)
         used = np.zeros(problem.rows, dtype=np.int64)
         descend(problem.gram.array, np.atleast_2d(diagonal), problem.target, *box, rounds, GAP, y, used)
+        return y
+    if isinstance(problem.feasible, Codebook | AnyScale):
+        y = np.array(y, dtype=np.float64)
+        lows, highs = problem.feasible.intervals
+        descend_intervals(problem.gram.array, np.atleast_2d(diagonal), problem.target, lows, highs, rounds, GAP, y)
         return y
     return _frank_wolfe(problem, diagonal, y, rounds)
 
