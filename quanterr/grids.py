@@ -179,15 +179,7 @@ fp6_e2m3 = FloatGrid(2, 3, 1, 0, "fp6_e2m3")
 fp6_e3m2 = FloatGrid(3, 2, 3, 0, "fp6_e3m2")
 fp4_e2m1 = FloatGrid(2, 1, 1, 0, "fp4_e2m1")
 #: Dettmers et al. 2023, *QLoRA*, appendix E: sixteen quantiles of the normal, zero exact, ends at ±1.
-nf4 = CodebookGrid(
-    (
-        -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
-        -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
-        0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
-        0.7229568362236023, 1.0,
-    ),
-    "nf4",
-)  # fmt: skip
+nf4 = CodebookGrid(NF4, "nf4")
 ternary = CodebookGrid((-1.0, 0.0, 1.0), "ternary")
 
 
