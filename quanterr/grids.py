@@ -10,6 +10,8 @@ from math import log2
 
 import numpy as np
 
+from bounds.feasible.codebook import NF4
+
 from .distributions.checks import count
 from .distributions.kernels import Array
 
