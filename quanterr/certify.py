@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 #: Rows of one unit: small enough for progress, memory and a cheap `kill -9`, large enough to share a Gram.
 ROWS_PER_UNIT = 192
-#: Deterministic budget of one row (nodes, not seconds); 36 columns need a few hundred nodes.
-DEFAULT_SEARCH = BranchAndBound()
+#: Up to so many columns the search is expected to end in proof, beyond it is cut short and the bounds stay apart.
+WIDEST_EXACT = 64
+WIDEST = 128
 
 Flying = dict[Future[list[RowResults]], Unit]
 
@@ -51,7 +52,7 @@ def certify(
     chunk: int | None = 36,
     *,
     scale: str = "mse",
-    search: BranchAndBound = DEFAULT_SEARCH,
+    search: BranchAndBound | None = None,
     store: Store | None = None,
     executor: Executor | None = None,
     jobs: int = 1,
@@ -68,12 +69,13 @@ def certify(
     bits : sequence of int
         Bit-widths, each 1 … 16; pruning keeps ⌊columns · bits / 16⌋ weights of each row.
     chunk : int or None
-        Columns solved together, as in *Pruning vs Quantization* §4.3 (36); None takes whole layers. A chunk's
-        verdict speaks of the chunk alone: cross terms with the other columns are not in it.
+        Columns solved together, as in *Pruning vs Quantization* §4.3 (36), at most 128; None takes whole layers.
+        A chunk's verdict speaks of the chunk alone: cross terms with the other columns are not in it.
     scale : {"mse", "max", "lp"}
         How the per-tensor quantisation scale is chosen (`quanterr.scaling`).
-    search : BranchAndBound
+    search : BranchAndBound, optional
         Budget of the exact search; rows it leaves open get the better of its bound and a `(D, y)` certificate.
+        Default: to the end up to 64 columns (36 take a few hundred nodes a row), 1,000 nodes a row beyond.
     store : Store, optional
         Results found there are reused and new ones are kept at once.
     executor : concurrent.futures.Executor, optional
@@ -138,18 +140,25 @@ def _order(units: list[Unit]) -> Callable[[Record], tuple[int, int, int, str]]:
 
 
 def _units(
-    layer: Layer, bits: tuple[int, ...], width: int | None, scale: str, search: BranchAndBound
+    layer: Layer, bits: tuple[int, ...], width: int | None, scale: str, search: BranchAndBound | None
 ) -> Iterator[Unit]:
     """The units of one layer, the rows of each Gram in batches."""
     if not np.any(layer.weight):
         raise QuanterrError(f"layer {layer.name}: every weight is zero: exclude it with --layers")
     scales = [float(SCALES[scale](layer.weight, b)) for b in bits]
     for chunk in layer.chunks(width):
+        columns = chunk.columns.stop - chunk.columns.start
+        if columns > WIDEST:
+            raise QuanterrError(
+                f"layer {layer.name}: a chunk of {columns} columns is too wide for the search, which takes {WIDEST}: "
+                "pass chunk=36 (--chunk 36)"
+            )
+        budget = search or BranchAndBound(max_nodes=50_000_000 if columns <= WIDEST_EXACT else 1_000)
         for pieces in _batches(chunk):
             rows = sum(len(piece.weight) for piece in pieces)
             per_row = np.repeat(np.array(scales)[:, None], rows, axis=1)
             for method in Method:
-                yield Unit(layer.name, chunk.index, method, bits, pieces, per_row, search)
+                yield Unit(layer.name, chunk.index, method, bits, pieces, per_row, budget)
 
 
 def _batches(chunk: Chunk) -> Iterator[tuple[Piece, ...]]:

@@ -63,7 +63,7 @@ def certify(
     ] = None,
     bits: Annotated[str, typer.Option(help="Bit-widths: 2-8, or 2,4,8. Pruning keeps bits/16 of the weights.")] = "2-8",
     chunk: Annotated[
-        int, typer.Option(min=0, help="Columns solved together (36 as in the paper); 0 takes whole layers.")
+        int, typer.Option(min=0, help="Columns solved together (36 as in the paper, at most 128); 0: whole layers.")
     ] = 36,
     scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse (the paper's), max or lp.")] = "mse",
     image_size: Annotated[int, typer.Option(min=1, help="Images are resized and cropped to this square.")] = 224,
@@ -75,7 +75,9 @@ def certify(
     device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, …")] = "cpu",
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
     seed: Annotated[int, typer.Option(help="Seeds torch, numpy and the draw of samples.")] = 0,
-    max_nodes: Annotated[int, typer.Option(min=1, help="Search nodes a row before it is left open.")] = 50_000_000,
+    max_nodes: Annotated[
+        int | None, typer.Option(min=1, help="Search nodes a row before it is left open, between proven bounds.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Result file; a second run reuses what it holds.")] = Path(
         "quanterr.sqlite"
     ),
@@ -94,7 +96,7 @@ def certify(
     with _guarded(out):
         store = Store(out)  # first: an unwritable place should not cost a capture
         widths = _parse_bits(bits)
-        search = BranchAndBound(max_nodes=max_nodes)
+        search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
         began = time.monotonic()
         wanted = Session(
             preset=preset, model=model, inputs=inputs, layers=tuple(layers or ()), image_size=image_size,

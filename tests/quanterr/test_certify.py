@@ -219,3 +219,12 @@ def test_a_refused_chunk_does_not_stop_the_others(tmp_path: Path) -> None:
         with pytest.raises(ChunkRefused, match=r"layer half, chunk 1.*columns \[0, 1, 2\] are duplicates"):
             certify([layer], bits=(4,), chunk=6, store=store)
         assert len(store) == 2
+
+
+def test_wide_chunks_stay_open_or_are_refused() -> None:
+    wide = make_layer(rows=2, columns=100)
+    report = certify([wide], bits=(4,), chunk=None)
+    assert all(record.error_lower < record.error_upper for record in report.records)
+    assert {record.status for record in report.records} == {"node_limit"}
+    with pytest.raises(QuanterrError, match="layer toy: a chunk of 129 columns is too wide"):
+        certify([make_layer(columns=129)], bits=(4,), chunk=None)
