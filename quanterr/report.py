@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -159,6 +161,37 @@ class Report:
         from .plots import save
 
         return save(self.plot(), stem)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write one self-contained page: verdicts, the figure as inline SVG, and every record.
+
+        Raises
+        ------
+        QuanterrError
+            The file cannot be written.
+        """
+        drawing = io.StringIO()
+        self.plot().savefig(drawing, format="svg", metadata={"Date": None})
+        svg = drawing.getvalue()[drawing.getvalue().index("<svg") :]
+        refused = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.refused)
+        page = (
+            "<!doctype html><html lang='en'><meta charset='utf-8'>"
+            "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+            f"<title>quanterr: {html.escape(self.title)}</title>"
+            "<style>body{font:15px/1.5 system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}"
+            "svg{max-width:100%;height:auto}table{border-collapse:collapse;display:block;overflow-x:auto}td,th{padding:.2rem .6rem;text-align:right;"
+            "border-bottom:1px solid #ccc}</style>"
+            f"<h1>{html.escape(self.title) or 'quanterr'}</h1><h2>Which is better whatever the algorithm</h2>"
+            "<p>Proven margins: the SNR that the winner achieves minus the SNR that no algorithm of the loser exceeds. "
+            "A chunk's verdict speaks of the chunk alone.</p>"
+            f"{self._repr_html_()}{svg}<h2>Every record</h2>{self.to_frame().to_html(index=False)}"
+            + (f"<h2>Refused</h2><ul>{refused}</ul>" if refused else "")
+        )
+        try:
+            Path(path).write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise QuanterrError(f"cannot write {path}: {error.strerror}; choose another place") from error
+        return Path(path)
 
     def _repr_html_(self) -> str:
         """Notebooks show the verdicts."""

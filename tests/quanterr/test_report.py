@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -57,6 +59,18 @@ def test_frame_and_verdict_columns() -> None:
 def test_records_survive_a_round_trip() -> None:
     report = Report((BASE,), "title")
     assert Report.from_dicts(report.to_dicts(), "title") == report  # type: ignore[arg-type]
+
+
+def test_the_page_is_self_contained(tmp_path: Path) -> None:
+    report = Report((record("quantization", 0.9, 1.0), record("pruning", 2.0, 2.0)), "<title & more>", ("why <not>",))
+    page = report.to_html(tmp_path / "report.html").read_text()
+    assert "&lt;title &amp; more&gt;" in page
+    assert "why &lt;not&gt;" in page
+    assert "quant +3.0 dB" in page
+    assert page.count("<svg") == 1
+    assert not re.search(r"(src|href)=[\"']?https?:", page.replace("xlink:href", ""))
+    with pytest.raises(QuanterrError, match="choose another place"):
+        report.to_html(tmp_path / "absent" / "report.html")
 
 
 def test_a_missing_side_is_named() -> None:
