@@ -8,7 +8,16 @@ from threadpoolctl import threadpool_limits
 
 from .timing import machine
 
-ALL = ("demo", "exact_search", "expected_error", "paper_bound", "scan_throughput")
+ALL = (
+    "demo",
+    "exact_search",
+    "expected_error",
+    "growth",
+    "paper_bound",
+    "peers_integers",
+    "peers_pruning",
+    "scan_throughput",
+)
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
