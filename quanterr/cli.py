@@ -111,6 +111,9 @@ def certify(
             f"({time.monotonic() - began:.1f} s)"
         )
         for layer in captured:
+            if layer.damping:
+                added = f"{layer.damping:.3g} added to the Gram diagonal; errors are in the damped metric"
+                console.print(f"  note: {layer.name}: {added}")
             for note in layer.notes:
                 console.print(f"  note: {layer.name}: {note}")
         with _live_progress() as show:

@@ -58,6 +58,12 @@ def _table(output: str) -> list[str]:
     return [line for line in output.splitlines() if "│" in line or "comparisons" in line]
 
 
+def test_damping_is_reported(tmp_path: Path) -> None:
+    done = certify_tiny(tmp_path / "s", "--damping", "0.01")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("added to the Gram diagonal; errors are in the damped metric") == 2
+
+
 def test_help_teaches() -> None:
     for arguments in ((), ("--help",), ("certify", "--help")):
         text = run(*arguments).stdout + run(*arguments).stderr
