@@ -162,7 +162,7 @@ def test_nothing_solved_is_lost(how: signal.Signals, tmp_path: Path) -> None:
     assert "no finished run" in run("show", out).stderr
     finished = run(*arguments)
     assert finished.returncode == 0, finished.stderr
-    assert re.search(r"[\d,]+ of 24,000 results reused", finished.stdout)
+    assert re.search(r"[\d,]+ of 48,000 results reused", finished.stdout)
 
 
 def _stored(path: Path) -> int:

@@ -44,7 +44,7 @@ def vectors() -> list[Tensor]:
 def slow_network() -> nn.Module:
     """Enough rows to be killed in the middle."""
     torch.manual_seed(0)
-    return nn.Linear(24, 3000)
+    return nn.Linear(24, 6000)
 
 
 def slow_vectors() -> list[Tensor]:
