@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 console = Console()
 INTERRUPTED = 130
+REFUSALS_SHOWN = 5
 
 
 @app.callback()
@@ -125,7 +126,10 @@ def certify(
             _present(report, figure)
         console.print(f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again)")
         if report.refused:
-            raise QuanterrError("refused, all else is solved and kept:\n" + "\n".join(report.refused))
+            shown = "\n".join(report.refused[:REFUSALS_SHOWN])
+            more = len(report.refused) - REFUSALS_SHOWN
+            rest = f"\nand {more} more chunks" if more > 0 else ""
+            raise QuanterrError(f"refused, all else is solved and kept:\n{shown}{rest}")
 
 
 @app.command()

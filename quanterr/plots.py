@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from .report import Record, Report
 # Okabe & Ito's palette, distinct under every common colour blindness; markers repeat the distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+#: More layers than this are told apart in the table, not in a legend.
+LEGEND_LAYERS = 12
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -70,14 +73,16 @@ def figure_4(report: Report) -> Figure:
             mpl.lines.Line2D([], [], color=COLOURS[i % 8], marker=MARKERS[i % 8], ls="", label=name)
             for i, name in enumerate(layers)
         ]
-        if len(bits) < len(axes):
+        if len(layers) > LEGEND_LAYERS:
+            figure.text(0.99, 0.01, f"{len(layers)} layers", ha="right", color="0.35")
+        elif len(bits) < len(axes):
             axes[-1].legend(handles=handles, loc="center", frameon=False)
         else:
             figure.legend(handles=handles, loc="outside right center", frameon=False)
         figure.supxlabel("pruning SNR (dB)", fontsize=10)
         figure.supylabel("quantisation SNR (dB)", fontsize=10)
         if report.title:
-            figure.suptitle(report.title, fontsize=11)
+            figure.suptitle(textwrap.fill(report.title, 36 * across), fontsize=11)
     return figure
 
 
