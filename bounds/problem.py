@@ -59,6 +59,23 @@ class LeastSquares:
         """The problem of one row."""
         return LeastSquares(self.gram, self.target[row], self.feasible)
 
+    def members(self, points: object, name: str) -> Array:
+        """A copy of `points`, one feasible point for each row, (rows, columns); `name` is what messages call them.
+
+        Raises
+        ------
+        ProblemError
+            Another shape than the target's, or a row that is not in the feasible set.
+        """
+        array = np.array(points, dtype=np.float64, ndmin=2)
+        if array.shape != self.target.shape:
+            raise ProblemError(f"{name} has shape {array.shape}, the target {self.target.shape}")
+        inside = self.feasible.contains(array)
+        if not inside.all():
+            row = int(np.flatnonzero(~inside)[0])
+            raise ProblemError(f"row {row} of {name} is not in {self.feasible}: take feasible.nearest of it")
+        return array
+
     def error(self, x: Array) -> Array:
         """`E(x)` in float64, (rows,), in squared units of the target times the Gram's."""
         step = np.asarray(x, dtype=np.float64) - self.target
@@ -76,11 +93,7 @@ class LeastSquares:
         ProblemError
             If a row of `x` is not in the feasible set.
         """
-        points = np.asarray(x, dtype=np.float64)
-        inside = self.feasible.contains(points)
-        if not inside.all():
-            row = int(np.flatnonzero(~inside)[0])
-            raise ProblemError(f"row {row} of the proposed solution is not in {self.feasible}")
+        points = self.members(x, "the proposed solution")
         step = np.abs(points - self.target)[:, self.gram.live]
         gram = np.abs(self.gram.array[np.ix_(self.gram.live, self.gram.live)])
         magnitude = np.einsum("ri,ri->r", step @ gram, step)

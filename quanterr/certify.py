@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bounds import BranchAndBound, Status
+from bounds.gram import UNIT_ROUNDOFF, Array
 
 from .contestants import Method
 from .errors import ChunkRefused, QuanterrError
 from .layers.layer import Piece
 from .report import Record, Report
 from .scaling import SCALES, codes_range
-from .units import STATUSES, Array, RowResults, Unit, solve_unit
+from .units import STATUSES, RowResults, Unit, solve_unit
 from .workers import local_executor
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ class _Tally:
             open_rows = status != STATUSES.index(Status.CLOSED)
             upper, lower = (np.concatenate([getattr(r, n) for r in results]) for n in ("error_upper", "error_lower"))
             # A sum of m terms in floats is off by at most (m − 1) u relative.
-            slack = 1 + 2 * len(upper) * 2.0**-53
+            slack = 1 + 2 * len(upper) * UNIT_ROUNDOFF
             worst = STATUSES[int(status[open_rows].max())] if open_rows.any() else Status.CLOSED
             dual = np.concatenate([r.dual for r in results])
             yield Record(

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 import bounds
 from bounds import BranchAndBound, DiagonalSplit, Gram, LeastSquares, ProblemError, Status
+from bounds.gram import UNIT_ROUNDOFF, Array
 
 from .contestants import Method, feasible_set
 from .errors import ChunkRefused
 from .layers.layer import Piece
 
-Array = NDArray[np.float64]
-UNIT_ROUNDOFF = 2.0**-53
 #: Changes whenever the meaning or the rigour of a stored result changes; part of every key.
 RESULT_VERSION = 1
 STATUSES = tuple(Status)

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from ..errors import MethodError, ProblemError
+from ..errors import MethodError
 from ..feasible.sparse import Sparse
 from ..gram import UNIT_ROUNDOFF, Array, Gram
 from ..kernels.best_subset import BARRIER, advance, root_bound, safe, tighten, tree
@@ -160,7 +160,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
         raise MethodError(f"the best-subset search treats Sparse(keep) only, not {problem.feasible}")
     metric = metric_of(problem.gram)
     live, keep = metric.live, problem.feasible.keep
-    support = _supports(problem, start)
+    support = None if start is None else (problem.members(start, "start") != 0.0).astype(np.int8)
     x = np.zeros_like(problem.target)
     lower, start_error = np.zeros(problem.rows), np.zeros(problem.rows)
     nodes = np.zeros(problem.rows, dtype=np.int64)
@@ -207,16 +207,3 @@ def _search(
         whole = root_bound(space, metric.inverse, target[row], diagonal, int(kept[row].sum()))
         lower[row] = max(lower[row], whole)
     return lower, stopped, nodes
-
-
-def _supports(problem: LeastSquares, start: Array | None) -> Mask | None:
-    """Where the proposed points are not zero, (rows, columns)."""
-    if start is None:
-        return None
-    points = np.atleast_2d(np.asarray(start, dtype=np.float64))
-    if points.shape != problem.target.shape:
-        raise ProblemError(f"start has shape {np.shape(start)}, the target {problem.target.shape}")
-    inside = problem.feasible.contains(points)
-    if not inside.all():
-        raise ProblemError(f"row {int(np.argmin(inside))} of start is not in {problem.feasible}")
-    return np.asarray(points != 0.0, dtype=np.int8)

@@ -64,7 +64,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
     deadline = time.monotonic() + time_limit
     values, keep = _levels(problem)
     x = problem.feasible.nearest(problem.target)
-    given = None if start is None else _checked_start(problem, start)
+    given = None if start is None else problem.members(start, "the start")
     rows = problem.rows
     nodes = np.zeros(rows, np.int64)
     stopped = np.full(rows, Status.NODE_LIMIT, dtype=object)
@@ -237,14 +237,3 @@ def _start(
         better = trial < error
         best, error = np.where(better[:, None], points, best), np.where(better, trial, error)
     return np.ascontiguousarray(best), error
-
-
-def _checked_start(problem: LeastSquares, start: Array) -> Array:
-    points = np.array(start, dtype=np.float64, ndmin=2)
-    if points.shape != problem.target.shape:
-        raise ProblemError(f"the start has shape {np.shape(start)}, the target {problem.target.shape}")
-    inside = problem.feasible.contains(points)
-    if not inside.all():
-        row = int(np.flatnonzero(~inside)[0])
-        raise ProblemError(f"row {row} of the start is not in {problem.feasible}: take feasible.nearest of it")
-    return points

@@ -137,12 +137,14 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
     if not np.isfinite(sizes).all():
         row = int(np.flatnonzero(~np.isfinite(sizes))[0])
         raise ProblemError(f"the error of row {row} overflows float64: pass the target in code units (weight / scale)")
-    given = None if start is None else _checked_start(problem, box, start)
+    given = None if start is None else problem.members(start, "the start")
     rows = problem.rows
     nodes = np.zeros(rows, np.int64)
     if problem.gram.live.size == 0:
         zero = np.zeros(rows)
-        return solution(x, problem.upper(x), zero, _repeat(Status.CLOSED, rows), {"nodes": nodes, "start_error": zero})
+        return solution(
+            x, problem.upper(x), zero, np.full(rows, Status.CLOSED, dtype=object), {"nodes": nodes, "start_error": zero}
+        )
     first = _enumerate(problem, given, min(max_nodes, PATIENCE), deadline, gap_tol)
     if max_nodes > PATIENCE:
         for row in map(int, np.flatnonzero(first.stopped == Status.NODE_LIMIT)):
@@ -200,7 +202,7 @@ def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadl
     points = np.zeros((rows, p.columns.size))
     found, bound, residual, start_error = np.zeros((4, rows))
     ended = np.zeros(rows, np.int64)
-    stopped = _repeat(Status.NODE_LIMIT, rows)
+    stopped = np.full(rows, Status.NODE_LIMIT, dtype=object)
     state = np.zeros(2, np.int64)
     if given is None:
         given_points, given_error = np.zeros((1, p.columns.size)), np.full(rows, np.inf)
@@ -223,22 +225,6 @@ def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadl
     unsatisfied = np.sqrt(np.ldexp(residual, p.exponent) * upper / p.smallest_eigenvalue)
     lower = np.maximum(np.ldexp(bound, p.exponent) - p.allowance * upper - unsatisfied, 0.0)
     return _Rows(x, np.nextafter(lower, 0.0), stopped, nodes, np.ldexp(start_error, p.exponent))
-
-
-def _checked_start(problem: LeastSquares, box: IntegerBox, start: Array) -> Array:
-    points = np.array(start, dtype=np.float64, ndmin=2)
-    if points.shape != problem.target.shape:
-        raise ProblemError(f"the start has shape {np.shape(start)}, the target {problem.target.shape}")
-    inside = box.contains(points)
-    if not inside.all():
-        raise ProblemError(f"row {int(np.flatnonzero(~inside)[0])} of the start is not in {box}: round and clip it")
-    return points
-
-
-def _repeat(status: Status, rows: int) -> NDArray[np.object_]:
-    stopped = np.empty(rows, dtype=object)
-    stopped[:] = status
-    return stopped
 
 
 def _workspace(p: Preparation) -> tuple[NDArray[np.float64] | NDArray[np.int64], ...]:

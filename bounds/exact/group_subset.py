@@ -13,7 +13,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MethodError, ProblemError
+from ..errors import MethodError
 from ..feasible import BlockSparse, NofM
 from ..gram import Array
 from ..kernels.group_start import group_starts
@@ -56,7 +56,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
     lower, start_error = np.zeros(problem.rows), np.zeros(problem.rows)
     nodes = np.zeros(problem.rows, dtype=np.int64)
     stopped = np.full(problem.rows, Status.CLOSED, dtype=object)
-    support = None if start is None else _checked_start(problem, start)[:, live] != 0
+    support = None if start is None else problem.members(start, "start")[:, live] != 0
     whole = np.zeros_like(problem.target)
     whole[:, live] = problem.target[:, live]
     easy = problem.feasible.contains(whole)
@@ -110,13 +110,3 @@ def _units(problem: LeastSquares, live: NDArray[np.intp]) -> tuple[NDArray[np.in
     group = np.unique(names[first], return_inverse=True)[1]
     remove = np.maximum(np.bincount(group, minlength=1) - keep, 0)
     return unit.astype(np.int64), group.astype(np.int64), np.append(first, live.size), remove.astype(np.int64)
-
-
-def _checked_start(problem: LeastSquares, start: Array) -> Array:
-    points = np.atleast_2d(np.asarray(start, dtype=np.float64))
-    if points.shape != problem.target.shape:
-        raise ProblemError(f"start has shape {np.shape(start)}, the target {problem.target.shape}")
-    inside = problem.feasible.contains(points)
-    if not inside.all():
-        raise ProblemError(f"row {int(np.argmin(inside))} of start is not in {problem.feasible}")
-    return points
