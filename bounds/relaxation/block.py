@@ -11,7 +11,7 @@ from ..feasible import IntegerBox, Sparse
 from ..gram import Array
 from ..problem import LeastSquares
 from ..result import Bound
-from . import block_sparse
+from . import block_integers, block_sparse
 
 
 class Tuner(Protocol):
@@ -78,6 +78,6 @@ class BlockSplit:
 def _tuner(problem: LeastSquares) -> Tuner:
     if isinstance(problem.feasible, Sparse):
         return block_sparse
-    if isinstance(problem.feasible, IntegerBox):  # block_integers goes here
-        raise MethodError("BlockSplit has no block minima for IntegerBox yet; use DiagonalSplit")
-    raise MethodError(f"BlockSplit is for Sparse, not {type(problem.feasible).__name__}; use DiagonalSplit")
+    if isinstance(problem.feasible, IntegerBox):
+        return block_integers
+    raise MethodError(f"BlockSplit is for Sparse and IntegerBox, not {type(problem.feasible).__name__}; use DiagonalSplit")
