@@ -11,6 +11,7 @@ format is meant, a frozen value says which method is used.
     np.True_
 """
 
+from .block_certificate import BlockCertificate, BlockDiagonal
 from .certificate import Certificate, safe_value, verify
 from .errors import BoundsDisagree, CertificateError, MethodError, ProblemError
 from .exact.any_scale import ScaleFreeSolution, solve_any_scale
@@ -31,6 +32,7 @@ from .feasible import (
 from .gram import Gram
 from .problem import LeastSquares
 from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
+from .relaxation.block import BlockSplit
 from .relaxation.diagonal import DiagonalSplit
 from .relaxation.semidefinite import SemidefiniteDual
 from .relaxation.spectral import Spectral
@@ -39,7 +41,10 @@ from .verbs import lower_bound, solve
 
 __all__ = [
     "AnyScale",
+    "BlockCertificate",
+    "BlockDiagonal",
     "BlockSparse",
+    "BlockSplit",
     "Bound",
     "BoundsDisagree",
     "BranchAndBound",

@@ -13,6 +13,7 @@ from .errors import BoundsDisagree
 from .gram import Array
 
 if TYPE_CHECKING:
+    from .block_certificate import BlockCertificate
     from .certificate import Certificate
 
 CLOSED = 1e-6
@@ -44,12 +45,12 @@ class Bound:
     ----------
     value : (rows,)
         Safe: the rounding allowance is already subtracted. Same unit as `LeastSquares.error`.
-    certificate : Certificate
+    certificate : Certificate or BlockCertificate
         The `(D, y)` from which `value` follows (`verify` rechecks it in exact arithmetic).
     """
 
     value: Array
-    certificate: Certificate
+    certificate: Certificate | BlockCertificate
 
 
 @dataclass(frozen=True)
