@@ -88,11 +88,18 @@ def certify(problem: LeastSquares, diagonal: Array, y: Array) -> Bound:
     return Bound(value, Certificate(diagonal, y))
 
 
-def safe_value(problem: LeastSquares, certificate: Certificate | BlockCertificate) -> Array:
+def safe_value(
+    problem: LeastSquares, certificate: Certificate | BlockCertificate, blur: Array | None = None
+) -> Array:
     """The bound of each row in float64, less a proven allowance for every rounding on the way, (rows,).
 
     Never above `verify` of the same certificate. Costs one Cholesky factor for each distinct `D` and one
     matrix product for all rows.
+
+    Parameters
+    ----------
+    blur : (rows, columns), optional
+        The bound holds for every target within `blur` of the problem's: targets that are rounded quotients.
 
     Raises
     ------
@@ -108,7 +115,7 @@ def safe_value(problem: LeastSquares, certificate: Certificate | BlockCertificat
                 f"row {row}: gram − D is not provably positive semidefinite in float64; "
                 "shrink D (certify does), or use verify"
             )
-    value = _evaluate(problem, certificate.diagonal, certificate.y)
+    value = _evaluate(problem, certificate.diagonal, certificate.y, blur)
     zero = (certificate.diagonal >= 0).all(axis=-1) & (certificate.y == 0).all(axis=-1)
     return np.where(zero, np.maximum(value, 0.0), value)
 
@@ -153,11 +160,13 @@ def _proves_psd(gram: Gram, diagonal: Array) -> bool:
     return proves_semidefinite(matrix)
 
 
-def _evaluate(problem: LeastSquares, diagonal: Array, y: Array) -> Array:
+def _evaluate(problem: LeastSquares, diagonal: Array, y: Array, blur: Array | None = None) -> Array:
     """The right side of the inequality less its rounding, (rows,); −∞ where nothing can be said.
 
     With `ĝ` the computed and `g` the exact `My`, the exact value is at least the one at `ĝ` less
-    `Σ |ĝ − g| (2 reach + |y|)`; the rest of the allowance is for the sums themselves.
+    `Σ |ĝ − g| (2 reach + |y|)`; the rest of the allowance is for the sums themselves. A target moved by at most
+    `blur` changes each term by at most `blur (|D| (2 |u| + blur) + 2 |g|)`, with `|u| ≤ reach + 2 blur` at the
+    minimiser of the moved one (`Feasible.reach`).
     """
     n = problem.columns
     gram = problem.gram.array
@@ -173,6 +182,8 @@ def _evaluate(problem: LeastSquares, diagonal: Array, y: Array) -> Array:
         allowance += 4 * gamma(n + 16) * reach * (np.abs(diagonal) * reach + 2 * np.abs(g))
         allowance += gamma(n + 4) * size * np.abs(g)
         allowance += UNDERFLOW * (1 + reach + size) * (1 + np.abs(diagonal))
+        if blur is not None:
+            allowance += blur * (np.abs(diagonal) * (2 * reach + 5 * blur) + 2 * (np.abs(g) + slack))
         value = least - np.einsum("ri,ri->r", y, g)
         value = value - 1.01 * allowance.sum(axis=-1) - 4 * UNIT_ROUNDOFF * np.abs(value)
     return np.where(np.isfinite(value), value, -np.inf)

@@ -18,6 +18,8 @@ from .certify import Progress as Solved
 from .certify import certify as certify_layers
 from .commands_compare import register as register_compare
 from .commands_scan import register as register_scan
+from .commands_store import register as register_store
+from .commands_verify import register as register_verify
 from .errors import QuanterrError
 from .store import Store
 from .table import summary, verdict_table
@@ -44,7 +46,8 @@ app = typer.Typer(
     help=(
         "For this layer, is quantisation or pruning the better compression, **whatever algorithm is used**?\n\n"
         "`quanterr certify` solves both exactly, chunk by chunk, and keeps the results in one file; "
-        "`quanterr show` prints and draws that file again."
+        "`quanterr show` prints and draws that file again; "
+        "`quanterr verify` rechecks certificates in exact arithmetic."
     ),
 )
 REFUSALS_SHOWN = 5
@@ -83,6 +86,12 @@ def certify(
         "quanterr.sqlite"
     ),
     figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
+    certificates: Annotated[
+        Path | None, typer.Option(help="Write one file a layer to this folder, for `quanterr verify`.")
+    ] = None,
+    dual: Annotated[
+        str, typer.Option(help="Bound that a certificate proves without a rerun: diagonal, semidefinite or none.")
+    ] = "diagonal",
 ) -> None:
     """Certify layers of a network: both sides exact, with a verdict at each bit-width.
 
@@ -121,10 +130,13 @@ def certify(
             report = certify_layers(
                 captured, widths, chunk or None, scale=scale, search=search, store=store,
                 jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
+                certificates=certificates, dual=dual,
             )  # fmt: skip
         if report.records:
             _present(report, figure)
         console.print(f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again)")
+        if certificates is not None:
+            console.print(f"Certificates: {certificates} (`quanterr verify {certificates}` rechecks them anywhere)")
         if report.refused:
             shown = "\n".join(report.refused[:REFUSALS_SHOWN])
             more = len(report.refused) - REFUSALS_SHOWN
@@ -155,6 +167,8 @@ def show(
 
 register_compare(app)
 register_scan(app)
+register_store(app)
+register_verify(app)
 
 
 def _present(report: Any, figure: Path | None) -> None:

@@ -8,8 +8,10 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from .errors import StoreError
 from .units import STATUSES, RowResults
 
 APPLICATION = 0x716E7452
-SCHEMA = 1
+SCHEMA = 2
 _CREATE = """
 CREATE TABLE results (
     key TEXT PRIMARY KEY, search TEXT NOT NULL, open_rows INTEGER NOT NULL, seconds REAL NOT NULL, arrays BLOB NOT NULL
@@ -27,8 +29,21 @@ CREATE TABLE results (
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, title TEXT NOT NULL, records TEXT NOT NULL
 );
+CREATE TABLE uses (run INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (run, key)) WITHOUT ROWID;
 """
-_ARRAYS = ("error_upper", "error_lower", "error_start", "status", "x", "dual")
+_UNUSED = "key NOT IN (SELECT key FROM uses WHERE run NOT IN (SELECT value FROM json_each(?)))"
+_ARRAYS = ("error_upper", "error_lower", "error_start", "status", "x", "dual", "nodes")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: `records` are the dicts of `Report.to_dicts`, `size` the bytes of the results it uses."""
+
+    id: int
+    created: str
+    title: str
+    records: list[dict[str, Any]]
+    size: int
 
 
 class Store:
@@ -47,6 +62,7 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._used: set[str] = set()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -115,6 +131,7 @@ class Store:
             ).fetchone()
         if row is None:
             return None
+        self._used.add(key)
         try:
             with np.load(io.BytesIO(zlib.decompress(row[0])), allow_pickle=False) as arrays:
                 return RowResults(**{name: arrays[name] for name in _ARRAYS}, seconds=row[1])
@@ -129,20 +146,81 @@ class Store:
             np.savez(buffer, **{name: getattr(result, name) for name in _ARRAYS})
             open_rows = int(np.count_nonzero(result.status != STATUSES.index(Status.CLOSED)))
             rows.append((key, search, open_rows, result.seconds, zlib.compress(buffer.getvalue(), 1)))
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", rows)
+        self._used.update(row[0] for row in rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, whatever stops it."""
         with self._explained():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", rows)
+                yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def add_run(self, title: str, records: list[dict[str, object]]) -> None:
-        """Keep the table of a finished run, so that `quanterr show` needs no model."""
+    def add_run(self, title: str, records: list[dict[str, Any]]) -> None:
+        """Keep the table of a finished run, so that `quanterr show` needs no model, and which results it used.
+
+        Those are all that were got or put since the last run was added.
+        """
+        with self._transaction() as connection:
+            new = connection.execute("INSERT INTO runs (title, records) VALUES (?, ?)", (title, json.dumps(records)))
+            connection.executemany("INSERT INTO uses VALUES (?, ?)", ((new.lastrowid, k) for k in sorted(self._used)))
+        self._used.clear()
+
+    def runs(self) -> list[Run]:
+        """All finished runs, the oldest first.
+
+        Raises
+        ------
+        StoreError
+            The file is damaged.
+        """
         with self._explained():
-            self._connection.execute("INSERT INTO runs (title, records) VALUES (?, ?)", (title, json.dumps(records)))
+            rows = self._connection.execute(
+                "SELECT id, created, title, records, (SELECT coalesce(sum(length(arrays)), 0) FROM uses JOIN results "
+                "USING (key) WHERE run = runs.id) FROM runs ORDER BY id"
+            ).fetchall()
+        try:
+            return [Run(i, created, title, json.loads(records), size) for i, created, title, records, size in rows]
+        except ValueError as error:
+            raise StoreError(f"{self.path}: the table of a run is damaged ({error}); move the file away") from error
+
+    def unused(self, forget: Iterable[int] = ()) -> tuple[int, int]:
+        """How many results no finished run uses, those in `forget` not counted, and their bytes."""
+        with self._explained():
+            found = self._connection.execute(
+                f"SELECT count(*), coalesce(sum(length(arrays)), 0) FROM results WHERE {_UNUSED}",
+                (json.dumps(list(forget)),),
+            ).fetchone()
+        return int(found[0]), int(found[1])
+
+    def collect(self, forget: Iterable[int] = ()) -> tuple[int, int]:
+        """Forget runs by number, remove what no run uses then and give the space back; how many results and bytes.
+
+        A run that another process has not finished yet loses what it stored so far and would solve it again.
+
+        Raises
+        ------
+        StoreError
+            A run that is not there; nothing is removed then.
+        """
+        with self._transaction() as connection:
+            for run in forget:
+                connection.execute("DELETE FROM uses WHERE run = ?", (run,))
+                if connection.execute("DELETE FROM runs WHERE id = ?", (run,)).rowcount == 0:
+                    raise StoreError(f"{self.path} has no run {run}: `quanterr store ls {self.path}` lists them")
+            removed = self.unused()
+            connection.execute(f"DELETE FROM results WHERE {_UNUSED}", ("[]",))
+        with self._explained():
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return removed
 
     def last_run(self) -> tuple[str, list[dict[str, object]]]:
         """Title and records of the newest finished run.

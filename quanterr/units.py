@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bounds
-from bounds import BranchAndBound, DiagonalSplit, Gram, LeastSquares, ProblemError, Status
+from bounds import BranchAndBound, DiagonalSplit, Feasible, Gram, LeastSquares, ProblemError, Status
 from bounds.gram import UNIT_ROUNDOFF, Array
 
 from .contestants import Method, feasible_set
@@ -45,6 +45,11 @@ class Unit:
         return int(self.pieces[0].rows.start)
 
     @property
+    def scaled(self) -> bool:
+        """Whether the feasible set holds codes, to be multiplied by `scales`."""
+        return self.method is Method.QUANTIZATION
+
+    @property
     def rows(self) -> int:
         return sum(len(piece.weight) for piece in self.pieces)
 
@@ -57,7 +62,7 @@ class Unit:
         digest = hashlib.sha256()
         feasible = feasible_set(self.method, self.bits[index], self.columns)
         digest.update(repr((RESULT_VERSION, self.method.value, feasible)).encode())
-        if self.method is Method.QUANTIZATION:
+        if self.scaled:
             digest.update(self.scales[index].tobytes())
         for piece in self.pieces:
             digest.update(repr(piece.weight.shape).encode())
@@ -87,6 +92,7 @@ class RowResults:
     dual : (rows,) True where `error_lower` comes from a `(D, y)` certificate, False where from a search
     seconds : float
         Processor time of this bit-width.
+    nodes : (rows,) nodes of the search tree
     """
 
     error_upper: Array
@@ -96,10 +102,11 @@ class RowResults:
     x: NDArray[np.generic]
     dual: NDArray[np.bool_]
     seconds: float
+    nodes: NDArray[np.int64]
 
 
 @lru_cache(maxsize=16)
-def _shared_gram(entries: bytes, columns: int) -> Gram:
+def shared_gram(entries: bytes, columns: int) -> Gram:
     """Units of one chunk follow each other in a worker: keep its factorisations."""
     return Gram(np.frombuffer(entries, dtype=np.float64).reshape(columns, columns))
 
@@ -121,8 +128,9 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
         rows = len(piece.weight)
         scale = unit.scales[index, row : row + rows]
         try:
-            gram = _shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
-            yield _solve_piece(gram, piece.weight, scale, unit, unit.bits[index])
+            gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
+            feasible = feasible_set(unit.method, unit.bits[index], unit.columns)
+            yield solve_rows(gram, piece.weight, feasible, unit.search, scale if unit.scaled else None)
         except ProblemError as error:
             raise ChunkRefused(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
@@ -131,27 +139,34 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
         row += rows
 
 
-def _solve_piece(gram: Gram, weight: Array, scale: Array, unit: Unit, bits: int) -> RowResults:
+def problem_of(gram: Gram, weight: Array, feasible: Feasible, scale: Array | None) -> LeastSquares:
+    """Rows in the units of the feasible set: weights, or codes where there is a scale (rows,)."""
+    return LeastSquares(gram, weight if scale is None else weight / scale[:, None], feasible)
+
+
+def solve_rows(
+    gram: Gram, weight: Array, feasible: Feasible, search: BranchAndBound, scale: Array | None
+) -> RowResults:
+    """Rows of one Gram matrix over one feasible set; with a scale (rows,) the set holds codes."""
     began = time.process_time()
-    quantizing = unit.method is Method.QUANTIZATION
-    target = weight / scale[:, None] if quantizing else weight
-    problem = LeastSquares(gram, target, feasible_set(unit.method, bits, weight.shape[1]))
-    found = bounds.solve(problem, unit.search)
+    problem = problem_of(gram, weight, feasible, scale)
+    found = bounds.solve(problem, search)
     lower, dual = found.lower.copy(), np.zeros(problem.rows, dtype=np.bool_)
     open_rows = np.flatnonzero(~found.closed)
     if open_rows.size:
-        rest = LeastSquares(gram, target[open_rows], problem.feasible)
+        rest = LeastSquares(gram, problem.target[open_rows], feasible)
         relaxed = bounds.lower_bound(rest, DiagonalSplit()).value
         dual[open_rows] = relaxed > lower[open_rows]
         lower[open_rows] = np.maximum(lower[open_rows], relaxed)
     status = np.array([STATUSES.index(s) for s in found.status], dtype=np.int8)
     start = np.asarray(found.stats["start_error"], dtype=np.float64)
-    if not quantizing:
+    nodes = np.asarray(found.stats["nodes"], dtype=np.int64)
+    if scale is None:
         x: NDArray[np.generic] = found.x
-        return RowResults(found.upper, lower, start, status, x, dual, time.process_time() - began)
-    upper, lower = _in_weight_units(gram, target, scale, found.upper, lower)
+        return RowResults(found.upper, lower, start, status, x, dual, time.process_time() - began, nodes)
+    upper, lower = _in_weight_units(gram, problem.target, scale, found.upper, lower)
     codes = found.x.astype(np.int32)
-    return RowResults(upper, lower, start * scale**2, status, codes, dual, time.process_time() - began)
+    return RowResults(upper, lower, start * scale**2, status, codes, dual, time.process_time() - began, nodes)
 
 
 def _in_weight_units(gram: Gram, target: Array, scale: Array, upper: Array, lower: Array) -> tuple[Array, Array]:
@@ -178,4 +193,5 @@ def _concatenate(parts: list[RowResults]) -> RowResults:
         np.concatenate([p.x for p in parts]),
         np.concatenate([p.dual for p in parts]),
         sum(p.seconds for p in parts),
+        np.concatenate([p.nodes for p in parts]),
     )

@@ -36,8 +36,9 @@ BOUNDS_ORDER = [
 ]
 QUANTERR_ORDER = [
     "errors", "distributions", "grids", "expected", "scaling", "contestants", "layers", "units", "store", "workers",
-    "report", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "session", "compare",
-    "compare_plot", "terminal", "commands_compare", "commands_scan", "cli", "__main__",
+    "archive", "certificates", "exact_rows", "rerunning", "verifying", "evidence", "report", "certify", "plots",
+    "table", "heuristics", "models", "inputs", "scan", "figures", "session", "compare", "compare_plot", "terminal",
+    "commands_compare", "commands_scan", "commands_store", "commands_verify", "cli", "__main__",
 ]  # fmt: skip
 
 
