@@ -29,6 +29,7 @@ BOUNDS_ORDER = [
     "kernels",
     "relaxation",
     "exact",
+    "local",
     "verbs",
 ]
 QUANTERR_ORDER = [
