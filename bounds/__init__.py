@@ -30,6 +30,7 @@ from .feasible import (
     in_code_units,
 )
 from .gram import Gram
+from .local.local_search import LocalSearch
 from .problem import LeastSquares
 from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
 from .relaxation.block import BlockSplit
@@ -58,6 +59,7 @@ __all__ = [
     "Gurobi",
     "IntegerBox",
     "LeastSquares",
+    "LocalSearch",
     "MethodError",
     "NofM",
     "ProblemError",

@@ -32,6 +32,7 @@ BOUNDS_ORDER = [
     "certificate",
     "relaxation",
     "exact",
+    "local",
     "verbs",
 ]
 QUANTERR_ORDER = [
