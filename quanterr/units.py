@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 import bounds
-from bounds import BranchAndBound, DiagonalSplit, Feasible, Gram, LeastSquares, ProblemError, Status
+from bounds import BoundsDisagree, BranchAndBound, DiagonalSplit, Feasible, Gram, LeastSquares, ProblemError, Status
 from bounds.gram import UNIT_ROUNDOFF, Array
+from bounds.result import CLOSED, solution
+from bounds.verbs import Relaxation, Search
 
 from .contestants import Method, feasible_set
 from .errors import ChunkRefused
@@ -22,6 +24,7 @@ from .layers.layer import Piece
 #: Changes whenever the meaning or the rigour of a stored result changes; part of every key.
 RESULT_VERSION = 1
 STATUSES = tuple(Status)
+DIAGONAL = DiagonalSplit()
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Unit:
     """Solve every row of `pieces` by `method` at each of `bits`.
 
     `scales` (len(bits), rows): weight units per code step of every row, pieces concatenated; unused by pruning.
+    `relaxation` bounds the rows that `search` leaves open.
     """
 
     layer: str
@@ -37,7 +41,18 @@ class Unit:
     bits: tuple[int, ...]
     pieces: tuple[Piece, ...]
     scales: Array
-    search: BranchAndBound
+    search: Search
+    relaxation: Relaxation = DIAGONAL
+
+    @property
+    def wide(self) -> bool:
+        """Whether both sides are only approached: no search that could end in proof."""
+        return not isinstance(self.search, BranchAndBound)
+
+    @property
+    def budget(self) -> str:
+        """What a result with open rows depends on."""
+        return repr((self.search, self.relaxation)) if self.wide else repr(self.search)
 
     @property
     def first_row(self) -> int:
@@ -62,6 +77,8 @@ class Unit:
         digest = hashlib.sha256()
         feasible = feasible_set(self.method, self.bits[index], self.columns)
         digest.update(repr((RESULT_VERSION, self.method.value, feasible)).encode())
+        if self.wide:  # results of every effort are kept beside each other
+            digest.update(self.budget.encode())
         if self.scaled:
             digest.update(self.scales[index].tobytes())
         for piece in self.pieces:
@@ -72,10 +89,7 @@ class Unit:
 
     def only(self, keep: list[int]) -> Unit:
         """The same unit at `bits[i]` for `i` in `keep`."""
-        return Unit(
-            self.layer, self.chunk, self.method, tuple(self.bits[i] for i in keep), self.pieces,
-            self.scales[keep], self.search,
-        )  # fmt: skip
+        return replace(self, bits=tuple(self.bits[i] for i in keep), scales=self.scales[keep])
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,33 @@ class RowResults:
     seconds: float
     nodes: NDArray[np.int64]
 
+    def joined(self, other: RowResults) -> RowResults:
+        """The better of two results of the same rows, from either side.
+
+        Raises
+        ------
+        BoundsDisagree
+            A lower bound of one exceeds the upper bound of the other.
+        """
+        better = other.error_upper < self.error_upper
+        upper = np.where(better, other.error_upper, self.error_upper)
+        tighter = other.error_lower > self.error_lower
+        lower = np.where(tighter, other.error_lower, self.error_lower)
+        if np.any(lower > upper):
+            row = int(np.argmax(lower - upper))
+            raise BoundsDisagree(f"row {row}: lower bound {lower[row]!r} exceeds upper bound {upper[row]!r}")
+        status = np.where(upper - lower <= CLOSED * upper, STATUSES.index(Status.CLOSED), other.status)
+        return RowResults(
+            upper,
+            lower,
+            np.minimum(self.error_start, other.error_start),
+            status.astype(np.int8),
+            np.where(better[:, None], other.x, self.x),
+            np.where(tighter, other.dual, self.dual),
+            self.seconds + other.seconds,
+            self.nodes + other.nodes,
+        )
+
 
 @lru_cache(maxsize=16)
 def shared_gram(entries: bytes, columns: int) -> Gram:
@@ -130,7 +171,7 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
         try:
             gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
             feasible = feasible_set(unit.method, unit.bits[index], unit.columns)
-            yield solve_rows(gram, piece.weight, feasible, unit.search, scale if unit.scaled else None)
+            yield solve_rows(gram, piece.weight, feasible, unit.search, scale if unit.scaled else None, unit.relaxation)
         except ProblemError as error:
             raise ChunkRefused(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
@@ -145,7 +186,12 @@ def problem_of(gram: Gram, weight: Array, feasible: Feasible, scale: Array | Non
 
 
 def solve_rows(
-    gram: Gram, weight: Array, feasible: Feasible, search: BranchAndBound, scale: Array | None
+    gram: Gram,
+    weight: Array,
+    feasible: Feasible,
+    search: Search,
+    scale: Array | None,
+    relaxation: Relaxation = DIAGONAL,
 ) -> RowResults:
     """Rows of one Gram matrix over one feasible set; with a scale (rows,) the set holds codes."""
     began = time.process_time()
@@ -155,12 +201,13 @@ def solve_rows(
     open_rows = np.flatnonzero(~found.closed)
     if open_rows.size:
         rest = LeastSquares(gram, problem.target[open_rows], feasible)
-        relaxed = bounds.lower_bound(rest, DiagonalSplit()).value
+        relaxed = bounds.lower_bound(rest, relaxation).value
         dual[open_rows] = relaxed > lower[open_rows]
         lower[open_rows] = np.maximum(lower[open_rows], relaxed)
+        found = solution(found.x, found.upper, lower, found.status, found.stats)
     status = np.array([STATUSES.index(s) for s in found.status], dtype=np.int8)
     start = np.asarray(found.stats["start_error"], dtype=np.float64)
-    nodes = np.asarray(found.stats["nodes"], dtype=np.int64)
+    nodes = np.asarray(found.stats.get("nodes", np.zeros(problem.rows)), dtype=np.int64)
     if scale is None:
         x: NDArray[np.generic] = found.x
         return RowResults(found.upper, lower, start, status, x, dual, time.process_time() - began, nodes)

@@ -36,10 +36,11 @@ BOUNDS_ORDER = [
     "verbs",
 ]
 QUANTERR_ORDER = [
-    "errors", "distributions", "grids", "expected", "scaling", "contestants", "layers", "units", "store", "workers",
-    "archive", "certificates", "exact_rows", "rerunning", "verifying", "evidence", "report", "certify", "plots",
-    "table", "heuristics", "models", "inputs", "scan", "figures", "session", "compare", "compare_plot", "terminal",
-    "commands_compare", "commands_scan", "commands_store", "commands_verify", "cli", "__main__",
+    "errors", "distributions", "grids", "expected", "scaling", "contestants", "efforts", "layers", "units", "store",
+    "workers", "execution", "plan", "archive", "certificates", "exact_rows", "rerunning", "verifying", "report",
+    "tally", "evidence", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "session",
+    "compare", "compare_plot", "terminal", "commands_compare", "commands_scan", "commands_store", "commands_verify",
+    "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import bounds
 from quanterr import ChunkRefused, Layer, Outcome, Progress, QuanterrError, Report, Store, certify
-from quanterr.certify import ROWS_PER_UNIT
+from quanterr.plan import ROWS_PER_UNIT
 from quanterr.contestants import keep_at
 
 from .conftest import make_layer
