@@ -91,7 +91,9 @@ def in_code_units(gram: Array, weight: Array, scales: Array | float) -> tuple[Ar
 
     Returns
     -------
-    gram, target : arrays for `LeastSquares`; weights are `scales · x`
+    gram : (columns, columns)
+    target : (rows, columns) or (columns,)
+        For `LeastSquares`; weights are `scales · x`.
 
     Raises
     ------
