@@ -43,7 +43,12 @@ def blocks(page: Path, kind: str) -> list[re.Match[str]]:
 
 
 def shell_lines(page: Path) -> list[str]:
-    return [line for block in blocks(page, "sh") for line in block["code"].splitlines() if line.strip()]
+    return [line for block in blocks(page, "sh") for line in joined(block["code"]) if line.strip()]
+
+
+def joined(code: str) -> list[str]:
+    """Lines of a shell, those that end in a backslash with the next one."""
+    return code.replace("\\\n", " ").splitlines()
 
 
 def commands() -> dict[str, Any]:
@@ -219,7 +224,7 @@ def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         if title:
             (tmp_path / title[1]).write_text(block["code"], encoding="utf-8")
         elif block["kind"] == "sh":
-            printed = "".join(run(line, tmp_path) for line in block["code"].splitlines())
+            printed = "".join(run(line, tmp_path) for line in joined(block["code"]))
         elif block["kind"] == "python":
             capsys.readouterr()
             execute(block["code"], TUTORIAL, names)

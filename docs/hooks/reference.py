@@ -149,6 +149,9 @@ def _command_line() -> str:
 
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=click.Context(command, info_name="quanterr"), name="quanterr")
+    for name, one in command.commands.items():  # whole sentences instead of typer's first 45 letters
+        first = (one.help or "").partition("\n\n")[0].replace("\n", " ")
+        text = re.sub(rf"^\* `{name}`: .*$", f"* [`{name}`](#quanterr-{name}): {first}", text, flags=re.MULTILINE)
     return text.replace("# `quanterr`\n", "# Command line\n", 1).replace("```console\n$ ", "```sh\n")
 
 
