@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +73,11 @@ def _markdown(path: Path) -> tuple[str, dict[str, bytes]]:
 
 
 def _outputs(outputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for output in outputs:
-        if output["output_type"] == "stream":
-            yield {"text/plain": output["text"]}
+    for kind, group in groupby(outputs, lambda output: output["output_type"]):
+        if kind == "stream":
+            yield {"text/plain": ["".join(output["text"]) for output in group]}
         else:
-            yield output["data"]
+            yield from (output["data"] for output in group)
 
 
 def _plain_table(text: str) -> str:

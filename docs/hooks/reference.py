@@ -41,6 +41,7 @@ PAGES = {
         ("grids",): "Grids",
         ("expected",): "Expected errors",
         ("scan",): "Scans",
+        ("compare",): "Comparing heuristics",
     },
     "quanterr.layers": {(): "Capturing layers"},
     "quanterr.heuristics": {(): "Heuristics"},
