@@ -22,7 +22,7 @@ NAMES = r"\*{0,2}\w+(?:, \*{0,2}\w+)*"
 #: What joins the names of types; those in capitals are told by their first letter.
 WORD = re.compile(
     r"a|an|and|any|array|arrays|bool|bounds|by|callable|dict|each|float|float32|float64|for|from|generator"
-    r"|globs|int|iterable|list|mapping|matrix|module|nn|number|numpy|objects|of|one|optional|or|path|sequence"
+    r"|globs|int|iterable|list|mapping|matrix|module|nn|number|numpy|objects|of|one|optional|relaxation|search|or|path|sequence"
     r"|set|shape|str|string|tensor|text|to|torch|tuple"
     r"|[0-9]+|[A-Z]\w*"
 )
