@@ -33,7 +33,8 @@ PAGES = {
         ("feasible",): "Feasible sets",
         ("relaxation",): "Lower bounds",
         ("exact",): "Exact search",
-        ("certificate",): "Certificates",
+        ("certificate", "block_certificate"): "Certificates",
+        ("local",): "Local search",
     },
     "quanterr": {
         ("certify", "report", "layers", "store", "errors"): "Layers to verdicts",
