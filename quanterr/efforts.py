@@ -22,7 +22,7 @@ class Effort:
 #: The first pass, on everything: it decides most comparisons at 4 bits and more.
 QUICK = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=0, beam=64), Method.PRUNING: LocalSearch(rounds=0)},
-    {Method.QUANTIZATION: DiagonalSplit(rounds=60), Method.PRUNING: DiagonalSplit(rounds=100)},
+    {Method.QUANTIZATION: DiagonalSplit(rounds=60), Method.PRUNING: DiagonalSplit(rounds=60)},
 )
 NORMAL = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=1, beam=256), Method.PRUNING: LocalSearch(rounds=1)},
