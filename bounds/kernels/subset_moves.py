@@ -144,7 +144,7 @@ def tabu(
     for step in range(tenure.shape[0]):
         change, k, j = best_exchange(t, x, gap, left, inside, slot, sign, stay, away, now + step, line, other)
         if k < 0:
-            break
+            continue  # all are barred for now
         i = inside[k]
         exchange(q, t, x, gap, left, inside, slot, k, j, line)
         error += change

@@ -75,8 +75,9 @@ def _search_row(
     random = np.random.default_rng(seed)
     for number in budget.numbers():
         if number > 0:
-            least = TENURE[number % len(TENURE)]
-            walk.roam(random.integers(least, 2 * least, size=(ROUND, 2)), budget)
+            sides = np.array([walk.inside.size, target.size - walk.inside.size])
+            longest = np.minimum(2 * TENURE[number % len(TENURE)], sides - 1)
+            walk.roam(random.integers(longest // 2, longest + 1, size=(ROUND, 2)), budget)
     return walk.kept
 
 
