@@ -12,7 +12,7 @@ from bounds.kernels.level_moves import block_search, box_descent
 from bounds.kernels.subset_moves import best_exchange, exchange
 from bounds.local.elimination import eliminate
 from bounds.local.metric import SearchMetric
-from bounds.local.subsets import _Walk, fit
+from bounds.local.subsets import Groups, _Walk, fit
 
 SETS = [
     bounds.IntegerBox(-2, 1),
@@ -20,6 +20,7 @@ SETS = [
     bounds.Codebook((-1.5, -0.2, 0.0, 0.7, 2.0)),
     bounds.Sparse(3),
     bounds.Sparse(9),
+    bounds.NofM(2, 4),
 ]
 NAMES = [str(s) for s in SETS]
 
@@ -120,7 +121,7 @@ def test_a_wider_beam_and_more_rounds_help_on_the_whole() -> None:
 
 
 def test_seconds_end_an_endless_search() -> None:
-    for feasible in (bounds.IntegerBox(-2, 1), bounds.Sparse(10)):
+    for feasible in (bounds.IntegerBox(-2, 1), bounds.Sparse(10), bounds.NofM(1, 4)):
         problem = problem_of(feasible, columns=40, rows=3)
         found = bounds.solve(problem, bounds.LocalSearch(rounds=None, seconds=0.05, beam=64))
         assert feasible.contains(found.x).all()
@@ -145,8 +146,8 @@ def test_refuses_by_name(arguments: dict[str, float | None], words: str) -> None
 
 def test_refuses_other_sets_wide_boxes_strange_starts_and_overflow() -> None:
     search = bounds.LocalSearch(rounds=0)
-    with pytest.raises(bounds.MethodError, match="NofM"):
-        bounds.solve(problem_of(bounds.NofM(2, 4)), search)
+    with pytest.raises(bounds.MethodError, match="BlockSparse"):
+        bounds.solve(problem_of(bounds.BlockSparse(2, 4)), search)
     with pytest.raises(bounds.MethodError, match="65536"):
         bounds.solve(problem_of(bounds.IntegerBox(-(2**20), 2**20)), search)
     problem = problem_of(bounds.Sparse(3))
@@ -160,7 +161,7 @@ def test_refuses_other_sets_wide_boxes_strange_starts_and_overflow() -> None:
 def test_elimination_is_a_cholesky_factor_in_its_order() -> None:
     rng = np.random.default_rng(2)
     gram = gram_of(rng, 150)
-    order, factor = eliminate(gram, np.zeros(150), lambda left, _: left, 150)
+    order, factor = eliminate(gram, np.zeros(150), lambda left, _: left, 150, 150, 150)
     np.testing.assert_allclose(factor @ factor.T, gram[np.ix_(order, order)], atol=1e-12 * np.trace(gram))
     assert sorted(order) == list(range(150))
     assert (np.triu(factor, 1) == 0).all()
@@ -170,7 +171,7 @@ def test_greedy_elimination_is_greedy() -> None:
     """Each removed column is the one whose removal costs least, by brute force."""
     rng = np.random.default_rng(4)
     gram, target = gram_of(rng, 8), rng.normal(size=8)
-    order, _ = eliminate(np.linalg.inv(gram), target, lambda left, right: right * right / left, 5)
+    order, _ = eliminate(np.linalg.inv(gram), target, lambda left, right: right * right / left, 5, 8, 8)
     kept = list(range(8))
     for removed in order:
         error = {}
@@ -188,14 +189,14 @@ def test_the_tableau_stays_that_of_its_set(keep: int) -> None:
     rng = np.random.default_rng(6)
     columns = 11
     metric, target = SearchMetric(bounds.Gram(gram_of(rng, columns)), scaled=True), rng.normal(size=columns)
-    walk = _Walk(metric, target, keep)
+    walk = _Walk(metric, target, Groups(keep, columns, columns))
     size = keep if walk.inward else columns - keep
     state = walk._tableau(np.arange(size))
     scratch = np.zeros((2, columns))
     for _ in range(20):
         inside, slot = state[4], state[5]
         free = np.zeros(columns, dtype=np.int64)
-        change, k, j = best_exchange(*state, walk.sign, free, free, 0, *scratch)
+        change, k, j = best_exchange(*state, columns, walk.sign, free, free, 0, *scratch)
         now = walk._error(inside)
         trials = {}
         for slot_out, column in itertools.product(range(size), np.flatnonzero(slot < 0)):
