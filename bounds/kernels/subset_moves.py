@@ -76,12 +76,13 @@ def exchange(
 
 @njit(cache=True, fastmath={"nnan", "nsz"})  # so that the minimum vectorises: no sum is reordered
 def best_exchange(
-    t: Array, x: Array, gap: Array, left: Array, inside: Indices, slot: Indices, sign: float, stay: Indices,
-    away: Indices, now: int, open_gap: Array, open_left: Array,
+    t: Array, x: Array, gap: Array, left: Array, inside: Indices, slot: Indices, size: int, sign: float,
+    stay: Indices, away: Indices, now: int, open_gap: Array, open_left: Array,
 ) -> tuple[float, int, int]:  # fmt: skip
     """The exchange that changes `sign · f` most: its change, slot and column.
 
-    Slots with `stay > now` and columns with `away > now` take no part.
+    Columns change places within their group of `size` consecutive columns. Slots with `stay > now` and columns
+    with `away > now` take no part.
     """
     a, n = t.shape
     for j in range(n):
@@ -96,13 +97,14 @@ def best_exchange(
         pivot = row[inside[k]]
         weight, share = x[k] / pivot, 1.0 / pivot
         base = -sign * x[k] * weight
+        first = inside[k] // size * size
         least = np.inf
-        for j in range(n):
+        for j in range(first, first + size):
             g = open_gap[j] + row[j] * weight
             least = min(least, sign * g * g / (open_left[j] + row[j] * row[j] * share))
         if base + least < best:
             choice, slack = -1, np.inf
-            for j in range(n):
+            for j in range(first, first + size):
                 if slot[j] < 0 and away[j] <= now:
                     g = open_gap[j] + row[j] * weight
                     value = sign * g * g / (open_left[j] + row[j] * row[j] * share)
@@ -115,13 +117,13 @@ def best_exchange(
 
 @njit(cache=True)
 def descend(
-    q: Array, t: Array, x: Array, gap: Array, left: Array, inside: Indices, slot: Indices, sign: float, error: float,
-    most: int, line: Array, other: Array, free: Indices,
+    q: Array, t: Array, x: Array, gap: Array, left: Array, inside: Indices, slot: Indices, size: int, sign: float,
+    error: float, most: int, line: Array, other: Array, free: Indices,
 ) -> tuple[float, int]:  # fmt: skip
     """The best exchange, again and again, until none helps; the new error and the exchanges made."""
     made = 0
     while made < most:
-        change, k, j = best_exchange(t, x, gap, left, inside, slot, sign, free, free, 0, line, other)
+        change, k, j = best_exchange(t, x, gap, left, inside, slot, size, sign, free, free, 0, line, other)
         if not change < -IMPROVES * error:
             break
         exchange(q, t, x, gap, left, inside, slot, k, j, line)
@@ -132,8 +134,8 @@ def descend(
 
 @njit(cache=True)
 def tabu(
-    q: Array, t: Array, x: Array, gap: Array, left: Array, inside: Indices, slot: Indices, sign: float, error: float,
-    best: float, tenure: Indices, stay: Indices, away: Indices, now: int, line: Array, other: Array,
+    q: Array, t: Array, x: Array, gap: Array, left: Array, inside: Indices, slot: Indices, size: int, sign: float,
+    error: float, best: float, tenure: Indices, stay: Indices, away: Indices, now: int, line: Array, other: Array,
     best_inside: Indices,
 ) -> tuple[float, float]:  # fmt: skip
     """The best exchange that undoes no recent one, once for each row of `tenure`; the last and the least error.
@@ -142,9 +144,9 @@ def tabu(
     The least error's set goes to `best_inside`.
     """
     for step in range(tenure.shape[0]):
-        change, k, j = best_exchange(t, x, gap, left, inside, slot, sign, stay, away, now + step, line, other)
+        change, k, j = best_exchange(t, x, gap, left, inside, slot, size, sign, stay, away, now + step, line, other)
         if k < 0:
-            break
+            continue  # all are barred for now
         i = inside[k]
         exchange(q, t, x, gap, left, inside, slot, k, j, line)
         error += change

@@ -58,7 +58,7 @@ class _Order:
     def __init__(self, gram: Array, stretch: Array) -> None:
         n = stretch.size
         stretched = gram * stretch * stretch[:, None]
-        self.columns, factor = eliminate(stretched, np.zeros(n), lambda left, _: left, n)
+        self.columns, factor = eliminate(stretched, np.zeros(n), lambda left, _: left, n, n, n)
         factor /= stretch[self.columns, None]
         root = factor.diagonal().copy()
         self.cost, self.ratio = root**2, factor / root
@@ -72,18 +72,15 @@ def search(
     Round 0 is a beam in the sorted order; each further round takes another order.
     """
     budget = Budget.of(rounds, seconds)
-    levels, metric = table(problem), SearchMetric(problem.gram, scaled=False)
-    x = problem.feasible.nearest(problem.target) if start is None else np.array(start)
-    live, n = metric.live, metric.live.size
-    if n == 0:
-        return x
-    target = np.ascontiguousarray(problem.target[:, live])
+    levels, metric, n = table(problem), SearchMetric(problem.gram, scaled=False), problem.columns
+    first = problem.feasible.nearest(problem.target)
+    target = np.where(problem.gram.dead, first, problem.target)
     slope = np.zeros_like(target)
     for row in range(problem.rows):
         box_descent(metric.gram, target[row], levels[0], levels[-1], slope[row])
     centre = target + np.array([metric.solve(0.5 * g) for g in slope])
     elites = [_Elite(metric.gram, levels, t) for t in target]
-    for elite, point in zip(elites, x[:, live], strict=True):
+    for elite, point in zip(elites, first if start is None else start, strict=True):
         elite.polish(np.abs(levels[None, :] - point[:, None]).argmin(axis=1)[None, :])
     random = np.random.default_rng(seed)
     for number in budget.numbers():
@@ -93,8 +90,7 @@ def search(
             if number > 0 and budget.over:
                 break
             elite.polish(_beam(levels, order, centre[row], slope[row], beam))
-    x[:, live] = levels[np.array([elite.codes[0] for elite in elites])]
-    return x
+    return np.asarray(levels[np.array([elite.codes[0] for elite in elites])])
 
 
 def _beam(levels: Array, order: _Order, centre: Array, slope: Array, width: int) -> Codes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import MethodError, ProblemError
-from ..feasible import Codebook, IntegerBox, Sparse
+from ..feasible import Codebook, IntegerBox, NofM, Sparse
 from ..gram import Array
 from ..problem import LeastSquares
 from ..result import Solution, Status, solution
@@ -20,8 +20,8 @@ class LocalSearch:
     """A good point of every row, hundreds or thousands of columns: the achieved side of a whole layer.
 
     `IntegerBox` and `Codebook`: K-best beams in several column orders, pair descent, merging (`local.levels`).
-    `Sparse`: greedy both ways, exchanges, tabu search (`local.subsets`). Nothing is proven: `lower` is zero, and the
-    status is `UNPROVEN` unless the error itself is zero.
+    `Sparse` and `NofM`: greedy both ways, exchanges, tabu search (`local.subsets`). Nothing is proven: `lower` is
+    zero, and the status is `UNPROVEN` unless the error itself is zero.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class LocalSearch:
             raise ProblemError(f"the error of row {row} overflows float64: pass the target in code units, or scale it")
         given = None if start is None else first
         seconds = self.seconds * problem.rows
-        if isinstance(problem.feasible, Sparse):
+        if isinstance(problem.feasible, Sparse | NofM):
             x = subsets.search(problem, given, self.rounds, seconds, self.seed)
         elif isinstance(problem.feasible, IntegerBox | Codebook):
             x = levels.search(problem, given, self.rounds, seconds, self.beam, self.seed)

@@ -1,4 +1,4 @@
-"""The metric a local search walks in: live columns, lifted where it is singular."""
+"""The metric a local search walks in: the Gram's, made definite."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ DEFINITE = 1e-10
 
 
 class SearchMetric:
-    """The live columns of a Gram, if `scaled` brought near unit diagonal by powers of two (2^−power).
+    """A Gram in which a dead column is one of its own with unit diagonal: give it a target that costs nothing.
 
-    A matrix whose smallest eigenvalue (at unit diagonal) is below 1e-10 is lifted to that by a share of its diagonal:
-    only the search sees it, every error that is reported is measured in the Gram itself.
+    If `scaled`, every column is brought near unit diagonal by a power of two (2^−power). A matrix whose smallest
+    eigenvalue (at unit diagonal) is below 1e-10 is lifted to that by a share of its diagonal: only the search sees
+    it, every error that is reported is measured in the Gram itself.
     """
 
     def __init__(self, gram: Gram, scaled: bool) -> None:
-        self.live = gram.live
-        block = gram.array[np.ix_(self.live, self.live)]
-        exponent = np.frexp(block.diagonal())[1]
-        self.power = exponent // 2 if scaled else np.full(self.live.size, int(exponent.max(initial=0)) // 2)
-        self.gram: Array = np.ascontiguousarray(np.ldexp(np.ldexp(block, -self.power), -self.power[:, None]))
-        if self.live.size and gram.smallest_eigenvalue < DEFINITE:
+        exponent = np.frexp(gram.array.diagonal())[1]
+        common = int(exponent[gram.live].max(initial=0))
+        self.power = np.where(gram.dead, 0, exponent // 2) if scaled else np.full(gram.columns, common // 2)
+        self.gram: Array = np.ascontiguousarray(np.ldexp(np.ldexp(gram.array, -self.power), -self.power[:, None]))
+        if gram.smallest_eigenvalue < DEFINITE:
             self.gram[np.diag_indices_from(self.gram)] *= 1.0 + DEFINITE - min(gram.smallest_eigenvalue, 0.0)
+        self.gram[gram.dead, gram.dead] = 1.0
 
     def solve(self, right: Array) -> Array:
         """`gram⁻¹ right`, (columns,) or (columns, several)."""
@@ -39,5 +40,5 @@ class SearchMetric:
 
     @cached_property
     def inverse(self) -> Array:
-        inverse = self.solve(np.eye(self.live.size))
+        inverse = self.solve(np.eye(self.power.size))
         return np.ascontiguousarray(inverse / 2 + inverse.T / 2)

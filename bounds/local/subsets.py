@@ -8,11 +8,13 @@ layer measured. Only the rows of the smaller set, kept or removed, are stored (`
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from ..feasible import Sparse
+from ..feasible import NofM, Sparse
 from ..gram import Array
 from ..kernels.subset_moves import descend, tabu
 from ..problem import LeastSquares
@@ -33,23 +35,48 @@ def search(problem: LeastSquares, start: Array | None, rounds: int | None, secon
 
     Round 0 is greedy with exchanges until none helps; each further round makes `ROUND` exchanges from the best.
     """
-    feasible = problem.feasible
-    assert isinstance(feasible, Sparse)
+    groups = Groups.of(problem)
     metric = SearchMetric(problem.gram, scaled=True)
-    live, keep = metric.live, feasible.keep
     x = np.zeros_like(problem.target)
     for row in range(problem.rows):
-        target = np.ldexp(problem.target[row, live], metric.power)
-        given = None if start is None else np.flatnonzero(start[row, live])
+        target = np.ldexp(np.where(problem.gram.dead, 0.0, problem.target[row]), metric.power)
+        given = None if start is None else np.flatnonzero(start[row])
         budget = Budget.of(rounds, seconds / problem.rows)
-        if np.count_nonzero(target) <= keep:
-            kept = np.flatnonzero(target)
-        elif keep == 0:
-            kept = np.zeros(0, dtype=np.int64)
+        if problem.feasible.contains(target) or groups.keep == 0:
+            kept = np.flatnonzero(target) if groups.keep else np.zeros(0, dtype=np.int64)
         else:
-            kept = _search_row(metric, target, keep, given, budget, seed)
-        x[row, live] = np.ldexp(fit(metric.gram, target, kept), -metric.power)
+            kept = _search_row(metric, target, groups, given, budget, seed)
+        x[row] = np.ldexp(fit(metric.gram, target, kept), -metric.power)
     return x
+
+
+@dataclass(frozen=True)
+class Groups:
+    """At most `keep` columns in each group of `size` consecutive ones are kept; `Sparse` is one group."""
+
+    keep: int
+    size: int
+    columns: int
+
+    @classmethod
+    def of(cls, problem: LeastSquares) -> Groups:
+        feasible = problem.feasible
+        if isinstance(feasible, NofM):
+            return cls(feasible.n, feasible.m, problem.columns)
+        assert isinstance(feasible, Sparse)
+        return cls(feasible.keep, problem.columns, problem.columns)
+
+    @property
+    def total(self) -> int:
+        return self.keep * (self.columns // self.size)
+
+    def complete(self, given: Columns, other: Columns) -> Columns:
+        """The support of `total` columns that has those given, then those of another support."""
+        rank = np.zeros(self.columns)
+        rank[other] = 1.0
+        rank[given] = 2.0
+        order = np.argsort(-rank.reshape(-1, self.size), axis=1, kind="stable")[:, : self.keep]
+        return np.asarray((order + np.arange(0, self.columns, self.size)[:, None]).ravel())
 
 
 def fit(gram: Array, target: Array, kept: Columns) -> Array:
@@ -63,42 +90,42 @@ def fit(gram: Array, target: Array, kept: Columns) -> Array:
 
 
 def _search_row(
-    metric: SearchMetric, target: Array, keep: int, given: Columns | None, budget: Budget, seed: int
+    metric: SearchMetric, target: Array, groups: Groups, given: Columns | None, budget: Budget, seed: int
 ) -> Columns:
-    """The best support found, (keep,)."""
-    walk = _Walk(metric, target, keep)
-    supports = [greedy(metric, target, keep, False), greedy(metric, target, keep, True)]
+    """The best support found, (total,)."""
+    walk = _Walk(metric, target, groups)
+    supports = [greedy(metric, target, groups, forward) for forward in (False, True)]
     if given is not None:
-        supports.append(complete(given, supports[0], keep))
+        supports.append(groups.complete(given, supports[0]))
     for support in supports:
         walk.descend(support)
     random = np.random.default_rng(seed)
     for number in budget.numbers():
         if number > 0:
-            least = TENURE[number % len(TENURE)]
-            walk.roam(random.integers(least, 2 * least, size=(ROUND, 2)), budget)
+            sides = np.array([walk.inside.size, target.size - walk.inside.size])
+            longest = np.minimum(2 * TENURE[number % len(TENURE)], sides - 1)
+            walk.roam(random.integers(longest // 2, longest + 1, size=(ROUND, 2)), budget)
     return walk.kept
 
 
-def greedy(metric: SearchMetric, target: Array, keep: int, forward: bool) -> Columns:
-    """The support, (keep,), by selection of the column that helps most or elimination of the one that hurts least."""
+def greedy(metric: SearchMetric, target: Array, groups: Groups, forward: bool) -> Columns:
+    """The support, (total,), by selection of the column that helps most or elimination of the one that hurts least."""
+    total, size = groups.total, groups.size
     if forward:
-        return eliminate(metric.gram, metric.gram @ target, lambda left, right: -right * right / left, keep)[0]
-    removed, _ = eliminate(metric.inverse, target, lambda left, right: right * right / left, target.size - keep)
+        right = metric.gram @ target
+        return eliminate(metric.gram, right, lambda left, b: -b * b / left, total, size, groups.keep)[0]
+    removed, _ = eliminate(
+        metric.inverse, target, lambda left, v: v * v / left, target.size - total, size, size - groups.keep
+    )
     return np.setdiff1d(np.arange(target.size), removed)
-
-
-def complete(given: Columns, other: Columns, keep: int) -> Columns:
-    """A support with `keep` columns: those given, then those of another support."""
-    return np.concatenate([given, np.setdiff1d(other, given)])[:keep]
 
 
 class _Walk:
     """One row's tableau of the smaller set, and the best set met."""
 
-    def __init__(self, metric: SearchMetric, target: Array, keep: int) -> None:
-        self.metric, self.target = metric, target
-        self.inward = 2 * keep <= target.size  # whether the kept columns are those inside
+    def __init__(self, metric: SearchMetric, target: Array, groups: Groups) -> None:
+        self.metric, self.target, self.size = metric, target, groups.size
+        self.inward = 2 * groups.total <= target.size  # whether the kept columns are those inside
         self.q = metric.gram if self.inward else metric.inverse
         self.b = metric.gram @ target if self.inward else target
         self.sign = -1.0 if self.inward else 1.0
@@ -141,18 +168,16 @@ class _Walk:
         """The best exchange until none helps, from a support."""
         inside = np.array(support if self.inward else self._other(support), dtype=np.int64)
         free = np.zeros(self.target.size, dtype=np.int64)
-        while True:
-            state = self._tableau(inside)
-            error = self._error(inside)
-            most, total = self._slice(inside), 0
-            while total < FRESH:
-                error, made = descend(self.q, *state, self.sign, error, most, *self.scratch, free)
+        most, before, improving = self._slice(inside), np.inf, True
+        while improving and self._error(inside) < before:  # rounding may promise what is not there
+            self._keep_better(inside)
+            state, before, total = self._tableau(inside), self._error(inside), 0
+            error = before
+            while improving and total < FRESH:
+                error, made = descend(self.q, *state, self.size, self.sign, error, most, *self.scratch, free)
                 total += made
-                if made < most:
-                    break
+                improving = made == most
             inside = state[4]
-            if made < most:
-                break
         self._keep_better(inside)
 
     def roam(self, tenure: Columns, budget: Budget) -> None:
@@ -162,7 +187,9 @@ class _Walk:
         best, found, now = self.best, self.inside.copy(), 0
         while now < len(tenure) and not budget.over:
             part = tenure[now : now + self._slice(self.inside)]
-            error, best = tabu(self.q, *state, self.sign, error, best, part, stay, away, now, *self.scratch, found)
+            error, best = tabu(
+                self.q, *state, self.size, self.sign, error, best, part, stay, away, now, *self.scratch, found
+            )
             now += len(part)
         if best < self.best:
             self._keep_better(found)
