@@ -23,8 +23,8 @@ import os
 VERBOSE=os.environ.get('VERB')
 TOLERANCE = 1e-3
 GAP = 1e-4
-PASSES = 64
-TUNING_PASSES = 24
+PASSES = 4
+TUNING_TOLERANCE = 3e-3
 SWEEPS = 2
 MAX_NODES = 200_000
 BARRIER = 0.05
@@ -113,7 +113,7 @@ class _Rows:
             pool.steps[index, 0, : block.size] = (self.start - self.target)[row, block]
         return pool
 
-    def improve(self, row: int, pool: _Columns, passes: int) -> tuple[float, Array]:
+    def improve(self, row: int, pool: _Columns, tolerance: float) -> tuple[float, Array]:
         """The bound of a row (an estimate, in units of its start's error) and its `y` (live columns,)."""
         for index, d in enumerate(self.matrices):
             steps = pool.steps[index, : pool.count[index], : len(d)]
@@ -122,8 +122,8 @@ class _Rows:
         upper = max(self.upper[row], np.finfo(np.float64).tiny)
         bound, _ = improve_row(
             self.rest, self.packed.shape, self.packed.arrays, np.concatenate(self.blocks), self.packed.order,
-            self.target[row], float(self.box.low), float(self.box.high), TOLERANCE * upper,
-            GAP * upper / len(self.blocks), MAX_NODES, passes, SWEEPS,
+            self.target[row], float(self.box.low), float(self.box.high), tolerance * upper,
+            GAP * upper / len(self.blocks), MAX_NODES, PASSES * self.packed.widest, SWEEPS,
             pool.steps, pool.curved, pool.weight, pool.count, y,
         )  # fmt: skip
         return bound / upper, y
@@ -152,7 +152,7 @@ def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) 
     split = provable_split(problem.gram, largest_trace(problem.gram.array, blocks, START_FLOOR))
     rows = _Rows(problem, split)
     pools = [rows.columns(row) for row in range(problem.rows)]
-    best = float(np.mean([rows.improve(row, pool, TUNING_PASSES)[0] for row, pool in enumerate(pools)]))
+    best = float(np.mean([rows.improve(row, pool, TUNING_TOLERANCE)[0] for row, pool in enumerate(pools)]))
     weights = rows.covariances(pools)
     length, barrier, failures = 0.5, BARRIER, 0
     columns = rows.live.size
@@ -171,7 +171,7 @@ def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) 
             copies = [
                 _Columns(p.steps.copy(), p.curved.copy(), p.weight.copy(), p.count.copy()) for p in pools
             ]
-            value = float(np.mean([rows.improve(row, pool, TUNING_PASSES)[0] for row, pool in enumerate(copies)]))
+            value = float(np.mean([rows.improve(row, pool, TUNING_TOLERANCE)[0] for row, pool in enumerate(copies)]))
             if VERBOSE: print(_, share, value, best, barrier)
             if value > best + PROGRESS * abs(best):
                 split, best, pools = trial, value, copies
@@ -192,5 +192,5 @@ def improve(problem: LeastSquares, split: BlockDiagonal) -> Array:
     rows = _Rows(problem, split)
     y = np.zeros_like(problem.target)
     for row in range(problem.rows):
-        y[row, rows.live] = rows.improve(row, rows.columns(row), PASSES)[1]
+        y[row, rows.live] = rows.improve(row, rows.columns(row), TOLERANCE)[1]
     return y
