@@ -17,10 +17,11 @@ from operator import mul
 
 import numpy as np
 
-from . import block_certificate
+from . import block_certificate, interval_certificate
 from .block_certificate import BlockCertificate
 from .errors import CertificateError
 from .gram import UNIT_ROUNDOFF, Array, Gram
+from .interval_certificate import IntervalCertificate
 from .problem import LeastSquares
 from .rational import align, dyadic, why_not_semidefinite
 from .result import Bound
@@ -88,7 +89,7 @@ def certify(problem: LeastSquares, diagonal: Array, y: Array) -> Bound:
     return Bound(value, Certificate(diagonal, y))
 
 
-def safe_value(problem: LeastSquares, certificate: Certificate | BlockCertificate) -> Array:
+def safe_value(problem: LeastSquares, certificate: Certificate | BlockCertificate | IntervalCertificate) -> Array:
     """The bound of each row in float64, less a proven allowance for every rounding on the way, (rows,).
 
     Never above `verify` of the same certificate. Costs one Cholesky factor for each distinct `D` and one
@@ -101,6 +102,8 @@ def safe_value(problem: LeastSquares, certificate: Certificate | BlockCertificat
     """
     if isinstance(certificate, BlockCertificate):
         return block_certificate.safe_value(problem, certificate)
+    if isinstance(certificate, IntervalCertificate):
+        return interval_certificate.safe_value(problem, certificate)
     certificate = _checked(problem, certificate)
     for row, diagonal in enumerate(np.atleast_2d(certificate.diagonal)):
         if not _proves_psd(problem.gram, diagonal):
@@ -179,7 +182,9 @@ def _evaluate(problem: LeastSquares, diagonal: Array, y: Array) -> Array:
 
 
 def verify(
-    problem: LeastSquares, certificate: Certificate | BlockCertificate, rows: Sequence[int] | None = None
+    problem: LeastSquares,
+    certificate: Certificate | BlockCertificate | IntervalCertificate,
+    rows: Sequence[int] | None = None,
 ) -> list[Fraction]:
     """The exact bound of each row, in rational arithmetic that trusts no solver and no rounding.
 
@@ -200,6 +205,8 @@ def verify(
     """
     if isinstance(certificate, BlockCertificate):
         return block_certificate.verify(problem, certificate, rows)
+    if isinstance(certificate, IntervalCertificate):
+        return interval_certificate.verify(problem, certificate, rows)
     certificate = _checked(problem, certificate)
     shared = certificate.diagonal.ndim == 1
     gram, gram_shift = dyadic(problem.gram.array.tolist())

@@ -79,7 +79,7 @@ def reweighted(
     averaged over the rounds, and moves `D` a step in that direction; a step that lowers the bound is taken back.
     """
     start = time.process_time()
-    gram, keep = problem.gram.array, _keep(problem)
+    gram, keep = problem.gram.array, keep_of(problem)
     soft = SoftMinimum(gram, split, keep)
     rows = _Rows(
         problem.target[:, soft.order],
@@ -113,7 +113,8 @@ def reweighted(
     return split, result
 
 
-def _keep(problem: LeastSquares) -> int:
+def keep_of(problem: LeastSquares) -> int:
+    """The budget of a pruning problem."""
     assert isinstance(problem.feasible, Sparse)
     return problem.feasible.keep
 
@@ -131,8 +132,8 @@ def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) 
     if gram.live.size == 0:
         return BlockDiagonal((), ())
     split = largest_trace(gram.array, partition(gram, width))
-    if rounds and 0 < _keep(problem) < gram.live.size:
-        loud = np.flatnonzero(np.count_nonzero(problem.target[:, gram.live], axis=1) > _keep(problem))
+    if rounds and 0 < keep_of(problem) < gram.live.size:
+        loud = np.flatnonzero(np.count_nonzero(problem.target[:, gram.live], axis=1) > keep_of(problem))
         if loud.size:
             chosen = loud[np.unique(np.linspace(0, loud.size - 1, min(SAMPLE, loud.size)).round().astype(int))]
             sample = LeastSquares(gram, problem.target[chosen], problem.feasible)
@@ -142,7 +143,7 @@ def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) 
 
 def improve(problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[BlockDiagonal, Array]:
     """The best `y` of each row for a shared `D`; after `rounds`, also a `D` of its own."""
-    keep = _keep(problem)
+    keep = keep_of(problem)
     if keep == 0:
         return split, -problem.target  # the only point: the inequality is tight
     if keep >= problem.gram.live.size:
