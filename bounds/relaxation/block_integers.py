@@ -145,13 +145,13 @@ class _Rows:
 
 
 def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) -> BlockDiagonal:
-    """A `D` for these rows: the largest trace, then `_ascend`."""
+    """A `D` for these rows: the largest trace, then `ascend`."""
     blocks = partition(problem.gram, width)
     split = provable_split(problem.gram, largest_trace(problem.gram.array, blocks, START_FLOOR))
-    return _ascend(problem, split, rounds, seconds)
+    return ascend(problem, split, rounds, seconds)
 
 
-def _ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: float | None) -> BlockDiagonal:
+def ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: float | None) -> BlockDiagonal:
     """Ascent on the mean of bound / error of a rounded point over the rows, which is concave in `D`.
 
     At the best `y` the derivative with respect to `D_B` is the covariance of the block under the weights of the
@@ -194,7 +194,7 @@ def _ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: f
 
 
 def improve(problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[BlockDiagonal, Array]:
-    """`y` (rows, columns) by column generation, row by row; after `rounds > 0` of `_ascend` on each row alone."""
+    """`y` (rows, columns) by column generation, row by row; after `rounds > 0` of `ascend` on each row alone."""
     y = np.zeros_like(problem.target)
     if rounds == 0:
         rows = _Rows(problem, split)
@@ -204,6 +204,28 @@ def improve(problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[B
     own = []
     for row in range(problem.rows):
         single = problem.restrict(row)
-        own.append(_ascend(single, split, rounds, None))
+        own.append(ascend(single, split, rounds, None))
         y[row] = improve(single, own[-1], 0)[1][0]
     return BlockDiagonal(split.blocks, tuple(np.stack(d) for d in zip(*(s.matrices for s in own), strict=True))), y
+
+
+class MovedRow:
+    """One row whose target moves: the columns found for one place are carried to the next."""
+
+    def __init__(self, problem: LeastSquares, split: BlockDiagonal) -> None:
+        self.rows = _Rows(problem, split)
+        self.target = self.rows.target.copy()
+        self.start = (np.zeros(self.target.shape[1]), self.rows.columns(0))
+        self.value = self.rows.improve(0, self.start[1], TUNING_TOLERANCE)[0] * float(self.rows.upper[0])
+        self.value *= 2.0**self.rows.exponent
+
+    def solve(self, move: Array, start: tuple[Array, _Columns], value: float) -> tuple[Array, tuple[Array, _Columns]]:
+        """`y` (columns,) of the row with its target moved, and a start for moves nearby; `value` is not needed."""
+        place, pool = start[0], start[1].copy()
+        step = move[self.rows.live]
+        for index, block in enumerate(self.rows.blocks):
+            pool.steps[index, : pool.count[index], : block.size] -= (step - place)[block]
+        self.rows.target = self.target + step
+        y = np.zeros_like(move)
+        y[self.rows.live] = self.rows.improve(0, pool, TOLERANCE)[1]
+        return y, (step, pool)
