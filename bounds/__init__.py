@@ -30,11 +30,13 @@ from .feasible import (
     in_code_units,
 )
 from .gram import Gram
+from .interval_certificate import IntervalCertificate
 from .local.local_search import LocalSearch
 from .problem import LeastSquares
 from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
 from .relaxation.block import BlockSplit
 from .relaxation.diagonal import DiagonalSplit
+from .relaxation.interval import IntervalSplit
 from .relaxation.semidefinite import SemidefiniteDual
 from .relaxation.spectral import Spectral
 from .result import Bound, Solution, Status
@@ -58,6 +60,8 @@ __all__ = [
     "Gram",
     "Gurobi",
     "IntegerBox",
+    "IntervalCertificate",
+    "IntervalSplit",
     "LeastSquares",
     "LocalSearch",
     "MethodError",

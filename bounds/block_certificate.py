@@ -12,7 +12,7 @@ This file is apart from `certificate` because its minima are enumerations instea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import mul
@@ -34,21 +34,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class BlockDiagonal:
-    """A block-diagonal `D` that serves every row of a layer: plain arrays, to be stored or sent to other processes.
+    """A block-diagonal `D`, shared by all rows or one for each: plain arrays, to be stored or sent to other processes.
 
     Attributes
     ----------
     blocks : tuple of (width,) integer arrays
         Disjoint sets of columns that cover all inputs which are not dead, and no others.
-    matrices : tuple of (width, width) arrays
+    matrices : tuple of (width, width) or (rows, width, width) arrays
         The symmetric `D_B` of each block, in the unit of the Gram matrix.
     """
 
     blocks: Blocks
     matrices: tuple[Array, ...]
 
+    @property
+    def shared(self) -> bool:
+        """Whether one `D` serves all rows."""
+        return all(d.ndim == 2 for d in self.matrices)
+
+    def of_row(self, row: int) -> BlockDiagonal:
+        """The `D` of one row, as one to be shared."""
+        return self if self.shared else BlockDiagonal(self.blocks, tuple(d[row] for d in self.matrices))
+
     def dense(self, columns: int) -> Array:
-        """`D` as a dense matrix, (columns, columns), zero outside the blocks."""
+        """A shared `D` as a dense matrix, (columns, columns), zero outside the blocks."""
         matrix = np.zeros((columns, columns))
         for block, d in zip(self.blocks, self.matrices, strict=True):
             matrix[np.ix_(block, block)] = d
@@ -65,7 +74,7 @@ class BlockCertificate:
 
     Attributes
     ----------
-    blocks, matrices : see `BlockDiagonal`; shared by all rows
+    blocks, matrices : see `BlockDiagonal`
     y : (rows, columns)
         The step `x − target` at which the inequality is tight, in the unit of the target.
     """
@@ -80,8 +89,8 @@ class BlockCertificate:
         return BlockDiagonal(self.blocks, self.matrices)
 
 
-def checked_split(gram: Gram, split: BlockDiagonal) -> BlockDiagonal:
-    """The same with plain types.
+def checked_split(gram: Gram, split: BlockDiagonal, rows: int | None = None) -> BlockDiagonal:
+    """The same with plain types; one `D` for all rows, or (where `rows` is given) one for each.
 
     Raises
     ------
@@ -93,9 +102,10 @@ def checked_split(gram: Gram, split: BlockDiagonal) -> BlockDiagonal:
     if len(blocks) != len(matrices):
         raise CertificateError(f"{len(blocks)} blocks have {len(matrices)} matrices: give one D for each block")
     for index, (block, d) in enumerate(zip(blocks, matrices, strict=True)):
-        if block.ndim != 1 or d.shape != (block.size, block.size):
+        shape = (block.size, block.size)
+        if block.ndim != 1 or d.shape not in (shape, (rows, *shape)) or d.ndim != matrices[0].ndim:
             raise CertificateError(f"block {index} has columns of shape {block.shape} and D of shape {d.shape}")
-        if not np.isfinite(d).all() or not np.array_equal(d, d.T):
+        if not np.isfinite(d).all() or not np.array_equal(d, np.swapaxes(d, -1, -2)):
             raise CertificateError(f"D of block {index} is not finite and symmetric")
     columns = np.sort(np.concatenate(blocks)) if blocks else np.zeros(0, dtype=np.intp)
     if not np.array_equal(columns, gram.live):
@@ -114,7 +124,7 @@ def _checked(problem: LeastSquares, certificate: BlockCertificate) -> BlockCerti
         )
     if not np.isfinite(y).all():
         raise CertificateError(f"y is not finite in row {int(np.argwhere(~np.isfinite(y))[0][0])}")
-    split = checked_split(problem.gram, certificate.split)
+    split = checked_split(problem.gram, certificate.split, problem.rows)
     return BlockCertificate(split.blocks, split.matrices, y)
 
 
@@ -147,21 +157,27 @@ def provable_split(gram: Gram, split: BlockDiagonal) -> BlockDiagonal:
     )
 
 
-def certify_split(
-    problem: LeastSquares, split: BlockDiagonal, improve: Callable[[LeastSquares, BlockDiagonal], Array]
-) -> Bound:
-    """The safe bound of a proposed `D`, with the `y` that `improve` finds for what is proven of it.
+def certify_split(problem: LeastSquares, split: BlockDiagonal, y: Array) -> Bound:
+    """The safe bound of a proposed `(D, y)`, and the certificate actually proven.
 
+    Where `gram − D ⪰ 0` is not proven in float64 `D` is shrunk (`provable_split`): better done before `y` is sought.
     A row whose value is not positive falls back to `y = 0` and the value 0: every `D_B` is then semidefinite.
 
     Raises
     ------
     CertificateError, ProblemError
-        See `provable_split`; and where not even 0 is proven.
+        See `provable_split`; wrong shapes; and where not even 0 is proven.
     """
+    split, y = (claim := _checked(problem, BlockCertificate(split.blocks, split.matrices, y))).split, claim.y
+    if not split.shared:
+        bounds = [certify_split(problem.restrict(r), split.of_row(r), y[r : r + 1]) for r in range(problem.rows)]
+        claims = [bound.certificate for bound in bounds]
+        stacks = zip(*(claim.matrices for claim in claims if isinstance(claim, BlockCertificate)), strict=True)
+        proven = BlockCertificate(
+            split.blocks, tuple(np.stack(stack) for stack in stacks), np.concatenate([claim.y for claim in claims])
+        )
+        return Bound(np.concatenate([bound.value for bound in bounds]), proven)
     split = provable_split(problem.gram, split)
-    y = improve(problem, split)
-    y = _checked(problem, BlockCertificate(split.blocks, split.matrices, y)).y
     value = evaluate(problem, split, y)
     weak = ~(value > 0)
     if weak.any():
@@ -175,6 +191,8 @@ def certify_split(
 def safe_value(problem: LeastSquares, certificate: BlockCertificate) -> Array:
     """See `bounds.safe_value`."""
     certificate = _checked(problem, certificate)
+    if not certificate.split.shared:
+        return np.concatenate([safe_value(*_single(problem, certificate, row)) for row in range(problem.rows)])
     if not proves_split(problem.gram, certificate.split):
         raise CertificateError(
             "gram − D is not provably positive semidefinite in float64; shrink D (BlockSplit does), or use verify"
@@ -183,6 +201,18 @@ def safe_value(problem: LeastSquares, certificate: BlockCertificate) -> Array:
     definite = all(proves_semidefinite(d, touched=0) for d in certificate.matrices)
     zero = (certificate.y == 0).all(axis=-1) & definite
     return np.where(zero, np.maximum(value, 0.0), value)
+
+
+def _single(problem: LeastSquares, certificate: BlockCertificate, row: int) -> tuple[LeastSquares, BlockCertificate]:
+    own = certificate.split.of_row(row)
+    return problem.restrict(row), BlockCertificate(own.blocks, own.matrices, certificate.y[row : row + 1])
+
+
+def _verify_own(problem: LeastSquares, certificate: BlockCertificate, row: int) -> Fraction:
+    try:
+        return verify(*_single(problem, certificate, row))[0]
+    except CertificateError as error:
+        raise CertificateError(f"the D of row {row}: {error}") from error
 
 
 def evaluate(problem: LeastSquares, split: BlockDiagonal, y: Array) -> Array:
@@ -212,6 +242,8 @@ def evaluate(problem: LeastSquares, split: BlockDiagonal, y: Array) -> Array:
 def verify(problem: LeastSquares, certificate: BlockCertificate, rows: Sequence[int] | None = None) -> list[Fraction]:
     """See `bounds.verify`. `gram − D ⪰ 0` is proven once, the block minima by exact enumeration for each row."""
     certificate = _checked(problem, certificate)
+    if not certificate.split.shared:
+        return [_verify_own(problem, certificate, row) for row in (range(problem.rows) if rows is None else rows)]
     least = minima.of(problem.feasible).exact_minimum
     live = problem.gram.live.tolist()
     gram, gram_shift = dyadic(problem.gram.array.tolist())

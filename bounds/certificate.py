@@ -17,10 +17,11 @@ from operator import mul
 
 import numpy as np
 
-from . import block_certificate
+from . import block_certificate, interval_certificate
 from .block_certificate import BlockCertificate
 from .errors import CertificateError
 from .gram import UNIT_ROUNDOFF, Array, Gram
+from .interval_certificate import IntervalCertificate
 from .problem import LeastSquares
 from .rational import align, dyadic, why_not_semidefinite
 from .result import Bound
@@ -89,7 +90,9 @@ def certify(problem: LeastSquares, diagonal: Array, y: Array) -> Bound:
 
 
 def safe_value(
-    problem: LeastSquares, certificate: Certificate | BlockCertificate, blur: Array | None = None
+    problem: LeastSquares,
+    certificate: Certificate | BlockCertificate | IntervalCertificate,
+    blur: Array | None = None,
 ) -> Array:
     """The bound of each row in float64, less a proven allowance for every rounding on the way, (rows,).
 
@@ -104,10 +107,15 @@ def safe_value(
     Raises
     ------
     CertificateError
-        Wrong shapes, or a `D` whose `gram − D ⪰ 0` float64 cannot prove (`certify` shrinks it).
+        Wrong shapes, a `D` whose `gram − D ⪰ 0` float64 cannot prove (`certify` shrinks it), or a `blur` with another
+        certificate than a diagonal one.
     """
+    if blur is not None and not isinstance(certificate, Certificate):
+        raise CertificateError(f"a {type(certificate).__name__} has no allowance for a blurred target: leave blur out")
     if isinstance(certificate, BlockCertificate):
         return block_certificate.safe_value(problem, certificate)
+    if isinstance(certificate, IntervalCertificate):
+        return interval_certificate.safe_value(problem, certificate)
     certificate = _checked(problem, certificate)
     for row, diagonal in enumerate(np.atleast_2d(certificate.diagonal)):
         if not _proves_psd(problem.gram, diagonal):
@@ -190,7 +198,9 @@ def _evaluate(problem: LeastSquares, diagonal: Array, y: Array, blur: Array | No
 
 
 def verify(
-    problem: LeastSquares, certificate: Certificate | BlockCertificate, rows: Sequence[int] | None = None
+    problem: LeastSquares,
+    certificate: Certificate | BlockCertificate | IntervalCertificate,
+    rows: Sequence[int] | None = None,
 ) -> list[Fraction]:
     """The exact bound of each row, in rational arithmetic that trusts no solver and no rounding.
 
@@ -211,6 +221,8 @@ def verify(
     """
     if isinstance(certificate, BlockCertificate):
         return block_certificate.verify(problem, certificate, rows)
+    if isinstance(certificate, IntervalCertificate):
+        return interval_certificate.verify(problem, certificate, rows)
     certificate = _checked(problem, certificate)
     shared = certificate.diagonal.ndim == 1
     gram, gram_shift = dyadic(problem.gram.array.tolist())

@@ -15,6 +15,7 @@ from .gram import Array
 if TYPE_CHECKING:
     from .block_certificate import BlockCertificate
     from .certificate import Certificate
+    from .interval_certificate import IntervalCertificate
 
 CLOSED = 1e-6
 
@@ -47,12 +48,12 @@ class Bound:
     ----------
     value : (rows,)
         Safe: the rounding allowance is already subtracted. Same unit as `LeastSquares.error`.
-    certificate : Certificate or BlockCertificate
+    certificate : Certificate, BlockCertificate or IntervalCertificate
         The `(D, y)` from which `value` follows (`verify` rechecks it in exact arithmetic).
     """
 
     value: Array
-    certificate: Certificate | BlockCertificate
+    certificate: Certificate | BlockCertificate | IntervalCertificate
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ BOUNDS_ORDER = [
     "kernels",
     "minima",
     "block_certificate",
+    "interval_certificate",
     "certificate",
     "relaxation",
     "exact",

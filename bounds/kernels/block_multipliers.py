@@ -21,6 +21,8 @@ from .enumeration import begin_row, search_row
 from .enumeration_prepare import Indices
 
 BOUND = 2
+STEPS = 16
+PATIENCE = 3
 
 
 @njit(cache=True)
@@ -166,12 +168,13 @@ def judge(
     centre: Array,
     given: Array,
     x: Array,
-) -> tuple[float, float]:
-    """The bound at `y` with `g = My`, and how far the weights are from optimal there; new columns join the pool."""
+) -> tuple[float, float, int]:
+    """The bound at `y` with `g = My`, how far the weights are from optimal there, and how many columns are new."""
     starts = shape[0]
     inverse, squares = arrays[1], shape[2]
     bound = 0.0
     excess = 0.0
+    fresh = 0
     for i in range(y.size):
         bound -= y[i] * g[i]
     for b in range(starts.size - 1):
@@ -214,6 +217,7 @@ def judge(
                     new = k
             if new < 0:
                 continue
+        fresh += 1
         weight[b, new] = 0.0
         for i in range(m):
             column = columns[s + order[s + i]]
@@ -221,7 +225,7 @@ def judge(
             pool[b, new, order[s + i]] = u
             value -= 2.0 * g[column] * u
         curved[b, new] = value
-    return bound, excess
+    return bound, excess, fresh
 
 
 @njit(cache=True)
@@ -316,6 +320,9 @@ def improve_row(
 ) -> tuple[float, float]:
     """Column generation for one row, until the bound is within `tol` of the best that this `D` can give.
 
+    A search that `max_nodes` cuts short still bounds its block, by less; where it finds no new column for `PATIENCE`
+    passes, the row ends.
+
     Parameters
     ----------
     rest (n, n) : M
@@ -339,6 +346,7 @@ def improve_row(
     g = np.zeros(y.size)
     best = -np.inf
     value = np.inf
+    stale = 0
     for step in range(passes):
         now[:] = 0.0
         for b in range(starts.size - 1):
@@ -350,7 +358,7 @@ def improve_row(
         for i in range(y.size):
             for j in range(y.size):
                 g[j] += now[i] * rest[i, j]
-        bound, excess = judge(
+        bound, excess, fresh = judge(
             shape, arrays, columns, order, target, low, high, gap, max_nodes, now, g,
             pool, curved, weight, count, work, values, centre, given, x,
         )  # fmt: skip
@@ -358,11 +366,12 @@ def improve_row(
         if bound > best:
             best = bound
             y[:] = now
-        if value - best <= tol or step == passes - 1:
+        stale = stale + 1 if fresh == 0 else 0
+        if value - best <= tol or stale == PATIENCE or step == passes - 1:
             break
         for _ in range(sweeps):
             mix(
-                rest, starts, columns, 16, 0.2 * tol / (starts.size - 1), now, g,
+                rest, starts, columns, STEPS, 0.2 * tol / (starts.size - 1), now, g,
                 pool, curved, weight, count, values, image, change,
             )  # fmt: skip
     return best, value

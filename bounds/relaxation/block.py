@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..block_certificate import BlockDiagonal, certify_split
+from ..block_certificate import BlockDiagonal, certify_split, provable_split
 from ..errors import MethodError, ProblemError
 from ..feasible import IntegerBox, Sparse
 from ..gram import Array
@@ -20,8 +20,8 @@ class Tuner(Protocol):
     def tune(self, problem: LeastSquares, width: int, rounds: int, seconds: float | None) -> BlockDiagonal:
         """A `D` for these rows and others like them."""
 
-    def improve(self, problem: LeastSquares, split: BlockDiagonal) -> Array:
-        """A good `y` (rows, columns) for a proven `D`."""
+    def improve(self, problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[BlockDiagonal, Array]:
+        """A good `y` (rows, columns) for a proven shared `D`; after `rounds > 0`, with a `D` of each row's own."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class BlockSplit:
     width : int
         Columns a block. The minima of a block are enumerations: 2^width subsets for `Sparse`.
     rounds : int
-        Re-weightings of `D`; each solves the rows once or a few times.
+        Re-weightings of the shared `D` on a sample of the rows.
+    row_rounds : int
+        Re-weightings of a `D` of each row's own, from the shared one: the tightest bound here (1 dB less gap at 12
+        rounds for pruning), at about ten times the time a row; each row's `gram − D ⪰ 0` is then proven apart.
     seconds : float, optional
         Processor time after which `tune` starts no further round.
     split : BlockDiagonal, optional
@@ -45,14 +48,16 @@ class BlockSplit:
 
     width: int = 8
     rounds: int = 12
+    row_rounds: int = 0
     seconds: float | None = None
     split: BlockDiagonal | None = None
 
     def __post_init__(self) -> None:
         if self.width < 1:
             raise ProblemError(f"width = {self.width} columns a block: use 1 or more")
-        if self.rounds < 0:
-            raise ProblemError(f"rounds = {self.rounds} is negative: use 0 or more")
+        for name, value in (("rounds", self.rounds), ("row_rounds", self.row_rounds)):
+            if value < 0:
+                raise ProblemError(f"{name} = {value} is negative: use 0 or more")
         if self.seconds is not None and not self.seconds > 0:
             raise ProblemError(f"seconds = {self.seconds} is no budget: use a positive number, or None")
 
@@ -71,8 +76,8 @@ class BlockSplit:
             For a singular Gram matrix, by column.
         """
         tuner = _tuner(problem)
-        split = self.tune(problem) if self.split is None else self.split
-        return certify_split(problem, split, tuner.improve)
+        split = self.tune(problem) if self.split is None else provable_split(problem.gram, self.split)
+        return certify_split(problem, *tuner.improve(problem, split, self.row_rounds))
 
 
 def _tuner(problem: LeastSquares) -> Tuner:

@@ -19,12 +19,10 @@ from ..problem import LeastSquares
 from .ascent import largest_trace, weighted_ascent
 from .partition import partition
 
-import os
-VERBOSE=os.environ.get('VERB')
 TOLERANCE = 1e-3
 GAP = 1e-4
-PASSES = 64
-TUNING_PASSES = 24
+PASSES = 4
+TUNING_TOLERANCE = 3e-3
 SWEEPS = 2
 MAX_NODES = 200_000
 BARRIER = 0.05
@@ -44,6 +42,9 @@ class _Columns:
     weight: Array
     count: NDArray[np.int64]
 
+    def copy(self) -> _Columns:
+        return _Columns(self.steps.copy(), self.curved.copy(), self.weight.copy(), self.count.copy())
+
 
 class _Rows:
     """Bounds of some rows for one `D` after the other; their columns are kept in between."""
@@ -60,7 +61,8 @@ class _Rows:
         self.target = np.ascontiguousarray(problem.target[:, self.live])
         self.start = self._rounded()
         step = self.start - self.target
-        self.upper = np.einsum("ri,ri->r", step @ self.gram, step)
+        upper = np.einsum("ri,ri->r", step @ self.gram, step)
+        self.upper = np.where(upper > 0, upper, 1.0)
         self.use(split)
 
     def use(self, split: BlockDiagonal) -> None:
@@ -80,7 +82,6 @@ class _Rows:
         """Feasible points, (rows, live columns): conditional rounding of each column in turn, then single moves."""
         order = np.argsort(np.linalg.inv(self.gram).diagonal())[::-1]
         factor = np.linalg.cholesky(self.gram[np.ix_(order, order)])
-        coupling = np.linalg.inv(factor / factor.diagonal()).T
         x = np.zeros_like(self.target)
         low, high = float(self.box.low), float(self.box.high)
         step = np.zeros_like(self.target)
@@ -90,7 +91,6 @@ class _Rows:
             centre = self.target[:, order[k]] - step[:, k + 1 :] @ factor[k + 1 :, k]
             x[:, order[k]] = np.clip(np.floor(centre + 0.5), low, high)
             step[:, k] = x[:, order[k]] - self.target[:, order[k]]
-        del coupling
         n = len(order)
         pull, gradient = np.zeros(n), np.zeros(n)
         lows, highs = np.full(n, low), np.full(n, high)
@@ -113,20 +113,24 @@ class _Rows:
             pool.steps[index, 0, : block.size] = (self.start - self.target)[row, block]
         return pool
 
-    def improve(self, row: int, pool: _Columns, passes: int) -> tuple[float, Array]:
+    def improve(self, row: int, pool: _Columns, tolerance: float) -> tuple[float, Array]:
         """The bound of a row (an estimate, in units of its start's error) and its `y` (live columns,)."""
         for index, d in enumerate(self.matrices):
             steps = pool.steps[index, : pool.count[index], : len(d)]
             pool.curved[index, : pool.count[index]] = np.einsum("ki,ki->k", steps @ d, steps)
         y = np.zeros(self.live.size)
-        upper = max(self.upper[row], np.finfo(np.float64).tiny)
+        upper = self.upper[row]
         bound, _ = improve_row(
             self.rest, self.packed.shape, self.packed.arrays, np.concatenate(self.blocks), self.packed.order,
-            self.target[row], float(self.box.low), float(self.box.high), TOLERANCE * upper,
-            GAP * upper / len(self.blocks), MAX_NODES, passes, SWEEPS,
+            self.target[row], float(self.box.low), float(self.box.high), tolerance * upper,
+            GAP * upper / len(self.blocks), MAX_NODES, PASSES * self.packed.widest, SWEEPS,
             pool.steps, pool.curved, pool.weight, pool.count, y,
         )  # fmt: skip
         return bound / upper, y
+
+    def mean_bound(self, pools: list[_Columns]) -> float:
+        """Mean over the rows of what `improve` gives; the pools grow."""
+        return float(np.mean([self.improve(row, pool, TUNING_TOLERANCE)[0] for row, pool in enumerate(pools)]))
 
     def covariances(self, pools: list[_Columns]) -> list[Array]:
         """`Σ_rows Cov(u_B) / upper` of the weights: the derivative of the mean relative bound with respect to `D`."""
@@ -141,18 +145,23 @@ class _Rows:
 
 
 def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) -> BlockDiagonal:
-    """Ascent on the mean of bound / error of a rounded point over the rows of `problem`, concave in `D`.
+    """A `D` for these rows: the largest trace, then `ascend`."""
+    blocks = partition(problem.gram, width)
+    split = provable_split(problem.gram, largest_trace(problem.gram.array, blocks, START_FLOOR))
+    return ascend(problem, split, rounds, seconds)
+
+
+def ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: float | None) -> BlockDiagonal:
+    """Ascent on the mean of bound / error of a rounded point over the rows, which is concave in `D`.
 
     At the best `y` the derivative with respect to `D_B` is the covariance of the block under the weights of the
     columns. Each round maximises `Σ ⟨Cov_B, D_B⟩` with a barrier and goes part of the way there, as far as the bound
     rises; the covariances are averaged over the rounds, and the barrier falls when a round fails.
     """
     start = time.process_time()
-    blocks = partition(problem.gram, width)
-    split = provable_split(problem.gram, largest_trace(problem.gram.array, blocks, START_FLOOR))
     rows = _Rows(problem, split)
     pools = [rows.columns(row) for row in range(problem.rows)]
-    best = float(np.mean([rows.improve(row, pool, TUNING_PASSES)[0] for row, pool in enumerate(pools)]))
+    best = rows.mean_bound(pools)
     weights = rows.covariances(pools)
     length, barrier, failures = 0.5, BARRIER, 0
     columns = rows.live.size
@@ -160,21 +169,19 @@ def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) 
         if failures == FAILURES or (seconds is not None and time.process_time() - start > seconds):
             break
         scale = sum(float(np.sum(w * d)) for w, d in zip(weights, split.matrices, strict=True))
+        if not scale > 0:  # one integer point a row: nothing is left to gain
+            break
         ridge = RIDGE * sum(float(np.trace(w)) for w in weights) / scale / columns
-        proposal = weighted_ascent(
-            problem.gram.array, split, [w / scale + ridge * np.eye(len(w)) for w in weights], barrier / columns, 3, FLOOR
-        )
+        goals = [w / scale + ridge * np.eye(len(w)) for w in weights]
+        goal = weighted_ascent(problem.gram.array, split, goals, barrier / columns, 3, FLOOR)
         for share in (length, 0.3 * length):
-            mixed = [(1 - share) * old + share * new for old, new in zip(split.matrices, proposal.matrices, strict=True)]
-            trial = provable_split(problem.gram, BlockDiagonal(blocks, tuple(mixed)))
+            mixed = [(1 - share) * old + share * new for old, new in zip(split.matrices, goal.matrices, strict=True)]
+            trial = provable_split(problem.gram, BlockDiagonal(split.blocks, tuple(mixed)))
             rows.use(trial)
-            copies = [
-                _Columns(p.steps.copy(), p.curved.copy(), p.weight.copy(), p.count.copy()) for p in pools
-            ]
-            value = float(np.mean([rows.improve(row, pool, TUNING_PASSES)[0] for row, pool in enumerate(copies)]))
-            if VERBOSE: print(_, share, value, best, barrier)
+            trials = [pool.copy() for pool in pools]
+            value = rows.mean_bound(trials)
             if value > best + PROGRESS * abs(best):
-                split, best, pools = trial, value, copies
+                split, best, pools = trial, value, trials
                 weights = [(old + new) / 2 for old, new in zip(weights, rows.covariances(pools), strict=True)]
                 length, failures = min(0.8, 1.5 * share), 0
                 break
@@ -182,15 +189,43 @@ def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) 
             failures += 1
             barrier *= 0.5
             length = max(0.3 * length, 0.03)
-            rows.use(split)
             weights = rows.covariances(pools)
     return split
 
 
-def improve(problem: LeastSquares, split: BlockDiagonal) -> Array:
-    """`y` (rows, columns) by column generation, row by row."""
-    rows = _Rows(problem, split)
+def improve(problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[BlockDiagonal, Array]:
+    """`y` (rows, columns) by column generation, row by row; after `rounds > 0` of `ascend` on each row alone."""
     y = np.zeros_like(problem.target)
+    if rounds == 0:
+        rows = _Rows(problem, split)
+        for row in range(problem.rows):
+            y[row, rows.live] = rows.improve(row, rows.columns(row), TOLERANCE)[1]
+        return split, y
+    own = []
     for row in range(problem.rows):
-        y[row, rows.live] = rows.improve(row, rows.columns(row), PASSES)[1]
-    return y
+        single = problem.restrict(row)
+        own.append(ascend(single, split, rounds, None))
+        y[row] = improve(single, own[-1], 0)[1][0]
+    return BlockDiagonal(split.blocks, tuple(np.stack(d) for d in zip(*(s.matrices for s in own), strict=True))), y
+
+
+class MovedRow:
+    """One row whose target moves: the columns found for one place are carried to the next."""
+
+    def __init__(self, problem: LeastSquares, split: BlockDiagonal) -> None:
+        self.rows = _Rows(problem, split)
+        self.target = self.rows.target.copy()
+        self.start = (np.zeros(self.target.shape[1]), self.rows.columns(0))
+        self.value = self.rows.improve(0, self.start[1], TUNING_TOLERANCE)[0] * float(self.rows.upper[0])
+        self.value *= 2.0**self.rows.exponent
+
+    def solve(self, move: Array, start: tuple[Array, _Columns], value: float) -> tuple[Array, tuple[Array, _Columns]]:
+        """`y` (columns,) of the row with its target moved, and a start for moves nearby; `value` is not needed."""
+        place, pool = start[0], start[1].copy()
+        step = move[self.rows.live]
+        for index, block in enumerate(self.rows.blocks):
+            pool.steps[index, : pool.count[index], : block.size] -= (step - place)[block]
+        self.rows.target = self.target + step
+        y = np.zeros_like(move)
+        y[self.rows.live] = self.rows.improve(0, pool, TOLERANCE)[1]
+        return y, (step, pool)

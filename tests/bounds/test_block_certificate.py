@@ -53,7 +53,7 @@ def test_safe_value_below_exact_value_below_exact_optimum(
     values = bounds.safe_value(problem, claim)
     for row, (value, exact) in enumerate(zip(values, bounds.verify(problem, claim), strict=True)):
         assert value <= exact <= exact_optimum(problem, row)
-    bound = certify_split(problem, split, lambda problem, split: claim.y)
+    bound = certify_split(problem, split, claim.y)
     proven = bounds.verify(problem, bound.certificate)
     assert all(0 <= Fraction(float(value)) <= exact for value, exact in zip(bound.value, proven, strict=True))
 
@@ -156,7 +156,7 @@ def test_a_wrong_y_only_weakens() -> None:
         claim = BlockCertificate(split.blocks, split.matrices, size * rng.normal(size=(3, 6)))
         for row, value in enumerate(bounds.verify(problem, claim)):
             assert value <= exact_optimum(problem, row)
-    bound = certify_split(problem, split, lambda problem, split: claim.y)
+    bound = certify_split(problem, split, claim.y)
     assert np.all(bound.value == 0)
     assert np.all(bounds.safe_value(problem, bound.certificate) >= 0)
 
