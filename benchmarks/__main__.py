@@ -17,6 +17,7 @@ ALL = (
     "peers_integers",
     "peers_pruning",
     "scan_throughput",
+    "upper_side",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

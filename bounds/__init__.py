@@ -31,6 +31,7 @@ from .feasible import (
 )
 from .gram import Gram
 from .interval_certificate import IntervalCertificate
+from .local.local_search import LocalSearch
 from .problem import LeastSquares
 from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
 from .relaxation.block import BlockSplit
@@ -62,6 +63,7 @@ __all__ = [
     "IntervalCertificate",
     "IntervalSplit",
     "LeastSquares",
+    "LocalSearch",
     "MethodError",
     "NofM",
     "ProblemError",

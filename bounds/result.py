@@ -27,6 +27,7 @@ class Status(StrEnum):
     NODE_LIMIT = "node_limit"
     TIME_LIMIT = "time_limit"
     ROUNDING = "rounding"
+    UNPROVEN = "unproven"
 
     @property
     def advice(self) -> str:
@@ -35,6 +36,7 @@ class Status(StrEnum):
             Status.NODE_LIMIT: "raise max_nodes, or use fewer columns",
             Status.TIME_LIMIT: "raise time_limit, or use fewer columns",
             Status.ROUNDING: "the Gram matrix is too ill-conditioned for float64 to separate the bounds",
+            Status.UNPROVEN: "a good point and no proof: take lower_bound, or BranchAndBound with this point as start",
         }[self]
 
 

@@ -33,6 +33,7 @@ BOUNDS_ORDER = [
     "certificate",
     "relaxation",
     "exact",
+    "local",
     "verbs",
 ]
 QUANTERR_ORDER = [

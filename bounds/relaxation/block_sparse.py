@@ -55,13 +55,15 @@ class _Rows:
 def solve_row(soft: SoftMinimum, target: Array, y: Array | None, scale: float) -> tuple[Array, float, float]:
     """A nearly best `y` (in the order of `soft`), its softened value and last temperature; `scale` ~ the bound."""
     blocks = len(soft.sizes)
+    eps, value = 0.6 * scale / blocks, 0.0
     if y is not None:
         for share in WARM:
             eps = share * scale / blocks
             y, value = soft.rise(target, y, eps, 6, 5e-4)
         return y, value, eps
+    y = np.zeros_like(target)
     for cooling, steps in ((COOLING, 12), (0.6, 40)):
-        y, value, eps = np.zeros_like(target), 0.0, 0.6 * scale / blocks
+        y, eps = np.zeros_like(target), 0.6 * scale / blocks
         for _ in range(HALVINGS):
             eps *= cooling
             y, value = soft.rise(target, y, eps, steps, 3e-3)
