@@ -16,8 +16,8 @@ from .partition import partition
 from .soft_minimum import SoftMinimum
 
 SAMPLE = 16
-COLDEST = 0.004
-COOLING = 0.5
+COLDEST = 0.006
+COOLING = 0.3
 WARM = (0.03, 0.01)
 HALVINGS = 40
 BARRIER = (0.05, 0.002)
@@ -55,17 +55,20 @@ class _Rows:
 def solve_row(soft: SoftMinimum, target: Array, y: Array | None, scale: float) -> tuple[Array, float, float]:
     """A nearly best `y` (in the order of `soft`), its softened value and last temperature; `scale` ~ the bound."""
     blocks = len(soft.sizes)
+    eps, value = 0.6 * scale / blocks, 0.0
     if y is not None:
         for share in WARM:
             eps = share * scale / blocks
             y, value = soft.rise(target, y, eps, 6, 5e-4)
         return y, value, eps
-    y, value, eps = np.zeros_like(target), 0.0, 0.5 * scale / blocks
-    for _ in range(HALVINGS):
-        eps *= COOLING
-        y, value = soft.rise(target, y, eps, 8, 1e-3)
-        if eps * blocks <= COLDEST * value:
-            break
+    y = np.zeros_like(target)
+    for cooling, steps in ((COOLING, 12), (0.6, 40)):
+        y, eps = np.zeros_like(target), 0.6 * scale / blocks
+        for _ in range(HALVINGS):
+            eps *= cooling
+            y, value = soft.rise(target, y, eps, steps, 3e-3)
+            if eps * blocks <= COLDEST * value:
+                return y, value, eps
     return y, value, eps
 
 
