@@ -75,7 +75,9 @@ def read_archive(path: Path, form: str, version: int) -> tuple[dict[str, Any], d
         raise CertificateFileError(f"{path}: a zip file, but not a certificate of quanterr")
     identity = hashlib.sha256(text).hexdigest()
     if comment != identity.encode():
-        raise CertificateFileError(f"{path}: the header is altered: its hash is not the one in the archive's comment")
+        raise CertificateFileError(
+            f"{path}: cut short or altered: the header's hash is not the one in the archive's comment: copy it again"
+        )
     if header.get("version") != version:
         raise CertificateFileError(
             f"{path}: certificate format {header.get('version')}, this quanterr reads {version}: use another version"

@@ -7,22 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from bounds import BranchAndBound
-
-from .certify import Progress as Solved
-from .certify import certify as certify_layers
 from .commands_scan import register as register_scan
 from .commands_store import register as register_store
 from .commands_verify import register as register_verify
 from .errors import QuanterrError
-from .store import Store
-from .table import summary, verdict_table
+
+if TYPE_CHECKING:
+    from .certify import Progress as Solved
 
 app = typer.Typer(
     add_completion=False,
@@ -101,7 +98,11 @@ def certify(
 
     `quanterr certify --model torchvision.models:resnet18 --inputs photos/ --layers "layer1.*" --bits 2,4,8`
     """
+    from bounds import BranchAndBound
+
+    from .certify import certify as certify_layers
     from .session import Session, load
+    from .store import Store
 
     with _guarded(out):
         store = Store(out)  # first: an unwritable place should not cost a capture
@@ -154,6 +155,7 @@ def show(
 ) -> None:
     """Print the verdicts of the newest finished run again, without its network."""
     from .report import Report
+    from .store import Store
 
     with _guarded(store):
         if not store.is_file():
@@ -171,6 +173,8 @@ register_verify(app)
 
 
 def _present(report: Any, figure: Path | None) -> None:
+    from .table import summary, verdict_table
+
     console.print(verdict_table(report))
     console.print(summary(report))
     if figure is not None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .errors import InputError, QuanterrError
-from .scan import ScanProgress, WeightRecord
-from .scan import scan as scan_weights
+
+if TYPE_CHECKING:
+    from .scan import ScanProgress, WeightRecord
 
 console = Console()
 INTERRUPTED = 130
@@ -51,6 +52,7 @@ def scan(
 
     **Example:** `quanterr scan model.safetensors --bits 2,4,8 --csv weights.csv`
     """
+    from .scan.scanning import scan as scan_weights
     from .scan.scanning import to_frame
     from .scan.table import notes, summary_table, tensor_table
 

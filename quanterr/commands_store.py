@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -14,8 +14,9 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from .errors import QuanterrError, StoreError
-from .report import Report
-from .store import Run, Store
+
+if TYPE_CHECKING:
+    from .store import Run, Store
 
 console = Console()
 File = Annotated[Path, typer.Argument(help="A result file of `quanterr certify`.")]
@@ -56,6 +57,8 @@ def export(
     = None,
 ) -> None:  # fmt: skip
     """Write the records of a run, with the title and number of the run in every line."""
+    from .report import Report
+
     with _opened(file) as store:
         if csv is None and parquet is None:
             raise QuanterrError("nothing to write: pass --csv FILE, --parquet FILE or both")
@@ -135,6 +138,8 @@ def _agreed() -> bool:
 @contextmanager
 def _opened(file: Path) -> Iterator[Store]:
     """The store in a file that must be there; one clear line and a non-zero exit for what a user can mend."""
+    from .store import Store
+
     try:
         if not file.is_file():
             raise StoreError(f"{file} does not exist: pass the file that `quanterr certify --out` wrote")

@@ -102,9 +102,7 @@ def _present(result: Verification) -> None:
     console.print(_table(result))
     rows, searched = result.row_bounds, result.search_rows
     duals = sum(s.rows for s in result.sums.values() if s.dual is not None)
-    console.print(
-        f"Proven here, exactly: the error achieved in {rows:,} of {rows:,} row problems, a dual bound in {duals:,}."
-    )
+    console.print(f"Proven here, exactly: the error achieved in {rows:,} row problems, and a dual bound in {duals:,}.")
     if searched and not result.rerun:
         console.print(
             f"Needs a rerun: the claimed lower values of {searched:,} row problems (`quanterr verify --rerun`)."
