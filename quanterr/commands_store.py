@@ -35,8 +35,9 @@ def ls(file: File) -> None:
     """List the finished runs in a result file."""
     with _opened(file) as store:
         table = Table(box=box.SIMPLE_HEAD)
-        for name in ("run", "finished (UTC)", "title"):
-            table.add_column(name, overflow="fold")
+        table.add_column("run", justify="right")
+        table.add_column("finished (UTC)", no_wrap=True)
+        table.add_column("title", overflow="fold")
         for name in ("layers", "bits", "rows", "open", "size"):
             table.add_column(name, justify="right")
         runs = store.runs()
@@ -116,7 +117,7 @@ def _line(run: Run) -> list[str]:
     bits = sorted({r["bits"] for r in records})
     whole = len(bits) > 2 and bits == list(range(bits[0], bits[-1] + 1))
     return [
-        str(run.id), run.created, run.title, str(len({r["layer"] for r in records})),
+        str(run.id), run.created[:16], run.title, str(len({r["layer"] for r in records})),
         f"{bits[0]}-{bits[-1]}" if whole else ",".join(map(str, bits)), f"{sum(r['rows'] for r in records):,}",
         f"{sum(r['open_rows'] for r in records):,}", decimal(run.size),
     ]  # fmt: skip

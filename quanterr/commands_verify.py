@@ -115,7 +115,7 @@ def _table(result: Verification) -> Table:
     """One line a bit-width: how many chunks each kind of evidence decides, and the smallest margin."""
     proven, claimed = result.margins(proven=True), result.margins(proven=False)
     table = Table(
-        title="Better whatever the algorithm: chunks decided, by so many dB at least", box=box.SIMPLE_HEAD,
+        title="Better whatever the algorithm, by so many dB at least", box=box.SIMPLE_HEAD,
         caption="proven: from this file alone" + (" and the rerun" if result.rerun else ""),
     )  # fmt: skip
     for name in ("bits", "chunks", "proven", "claimed with the search"):
