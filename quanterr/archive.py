@@ -95,6 +95,23 @@ def read_archive(path: Path, form: str, version: int) -> tuple[dict[str, Any], d
     return header, arrays, identity
 
 
+def require_writable(folder: Path) -> None:
+    """Make the folder; better now than after hours of work.
+
+    Raises
+    ------
+    CertificateFileError
+        It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CertificateFileError(f"{folder}: cannot be written: {error.strerror}; choose another folder") from error
+
+
 def short(error: BaseException) -> str:
     """One line of an error of another library."""
     return (str(error) or type(error).__name__).splitlines()[0][:120]
@@ -119,7 +136,6 @@ def _replace(path: Path, data: bytes) -> None:
     """Whole or not at all, also after a loss of power."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(partial, "wb") as stream:
                 stream.write(data)

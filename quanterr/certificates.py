@@ -112,7 +112,9 @@ def file_name(layer: str) -> str:
 
 
 def write(certificate: LayerCertificate, path: Path) -> str:
-    """Write the file, whole or not at all, and return its identity; the same certificate gives the same bytes.
+    """Write the file, whole or not at all, to a folder that is there, and return its identity.
+
+    The same certificate gives the same bytes.
 
     Raises
     ------

@@ -16,6 +16,7 @@ import numpy as np
 from bounds import BranchAndBound, Status
 from bounds.gram import UNIT_ROUNDOFF, Array
 
+from .archive import require_writable
 from .contestants import Method
 from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
@@ -40,13 +41,17 @@ Flying = dict[Future[list[RowResults]], Unit]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, in (row, bit-width, method) triples; `seconds_left` is an estimate, None at first."""
+    """How far a run is, in (row, bit-width, method) triples; `seconds_left` is an estimate, None at first.
+
+    When all are done, `writing` names the layer whose certificate is being made.
+    """
 
     rows_done: int
     rows_total: int
     rows_reused: int
     seconds: float
     seconds_left: float | None
+    writing: str = ""
 
 
 def certify(
@@ -119,6 +124,9 @@ def certify(
         raise QuanterrError(f"scale = {scale!r}: choose one of {', '.join(SCALES)}")
     if dual not in DUALS:
         raise QuanterrError(f"dual = {dual!r}: choose one of {', '.join(DUALS)}")
+    if certificates is not None:
+        require_writable(Path(certificates))
+    began = time.monotonic()
     layers = list(layers)
     units = [unit for layer in layers for unit in _units(layer, widths, chunk, scale, search)]
     if not units:
@@ -145,9 +153,11 @@ def certify(
         store.add_run(title, report.to_dicts())
     if certificates is not None:
         found = {key: tally.parts for key, tally in groups.items() if key[:2] not in refused}
+        total = sum(unit.rows * len(unit.bits) for unit in units)
         write_certificates(
-            layers, chunk, found, Path(certificates), dual=dual, title=title, executor=executor, jobs=jobs
-        )
+            layers, chunk, found, Path(certificates), dual=dual, title=title, executor=executor, jobs=jobs,
+            begins=lambda name: progress and progress(Progress(total, total, 0, time.monotonic() - began, None, name)),
+        )  # fmt: skip
     return report
 
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from .archive import require_writable
 from .commands_scan import register as register_scan
 from .commands_store import register as register_store
 from .commands_verify import register as register_verify
@@ -106,6 +107,8 @@ def certify(
 
     with _guarded(out):
         store = Store(out)  # first: an unwritable place should not cost a capture
+        if certificates is not None:
+            require_writable(certificates)
         widths = _parse_bits(bits)
         search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
         began = time.monotonic()
@@ -219,10 +222,11 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
                 bar.console.print(f"{now.rows_reused:,} of {now.rows_total:,} results reused from the result file")
                 reported = True
             left = "estimating time left" if now.seconds_left is None else f"about {now.seconds_left:.0f} s left"
-            finished = now.rows_done == now.rows_total
-            bar.update(
-                task, total=now.rows_total, completed=now.rows_done, left=f"{now.seconds:.1f} s" if finished else left
-            )
+            if now.rows_done == now.rows_total:
+                left = f"{now.seconds:.1f} s"
+            if now.writing:
+                left = f"certificate of {now.writing}"
+            bar.update(task, total=now.rows_total, completed=now.rows_done, left=left)
 
         yield show
 

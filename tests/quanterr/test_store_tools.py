@@ -67,10 +67,12 @@ def test_unfinished_results_are_what_gc_removes(tmp_path: Path) -> None:
     two_runs(tmp_path / "s")
     with Store(tmp_path / "s") as store:
         before = len(store)
-        store.put([(KEYS[0], result(0))], "search")
+        store.put(((key, result(i)) for i, key in enumerate(KEYS)), "search")
     with Store(tmp_path / "s") as store:
-        assert store.unused()[0] == 1
-        assert store.collect()[0] == 1
+        assert store.unused()[0] == len(KEYS)
+        size = (tmp_path / "s").stat().st_size
+        assert store.collect()[0] == len(KEYS)
+        assert (tmp_path / "s").stat().st_size < size
         assert len(store) == before
         assert store.get(KEYS[0], "search") is None
 
@@ -179,7 +181,7 @@ def test_a_disk_that_fills_keeps_what_was_stored(tmp_path: Path) -> None:
 def _fill(path: Path) -> None:
     store = Store(path)
     _limited(path.stat().st_size + 4096)
-    with pytest.raises(StoreError, match=r"free some disk space|everything stored so far is kept"):
+    with pytest.raises(StoreError, match=r"free some disk space|free space on it"):
         store.put(((key + str(i), result(i)) for i, key in enumerate(KEYS * 5)), "search")
     layer = make_layer(rows=40, columns=20)
     folder = path.parent / "c"
@@ -230,7 +232,7 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
     """Puts, runs, collections and certificates, killed again and again: what is there is whole."""
     path, folder, root = tmp_path / "s", tmp_path / "c", str(Path(__file__).parent.parent.parent)
     rng = random.Random(0)
-    for _ in range(6):
+    for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", WORK.format(root=root), path, folder], stdout=subprocess.PIPE, text=True
         )
