@@ -16,6 +16,7 @@ from .layers.layer import Layer
 
 if TYPE_CHECKING:
     from .certify import Progress, certify
+    from .compare import Comparison, Trial, compare
     from .distributions import Empirical, Gaussian, GeneralizedGaussian, Laplace, Logistic, Mixture, StudentT, Uniform
     from .expected import (
         break_even,
@@ -57,6 +58,7 @@ _HOMES = {
     name: module
     for module, names in {
         "certify": "Progress certify",
+        "compare": "Comparison Trial compare",
         "distributions": "Empirical Gaussian GeneralizedGaussian Laplace Logistic Mixture StudentT Uniform",
         "expected": (
             "break_even break_even_kurtosis clipping_error code_entropy joint_error joint_snr mask_bits "
@@ -77,6 +79,7 @@ __all__ = [
     "CertificateFileError",
     "ChunkRefused",
     "CodebookGrid",
+    "Comparison",
     "Empirical",
     "FloatGrid",
     "Gaussian",
@@ -97,6 +100,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StudentT",
+    "Trial",
     "Uniform",
     "Verdict",
     "Verification",
@@ -105,6 +109,7 @@ __all__ = [
     "certify",
     "clipping_error",
     "code_entropy",
+    "compare",
     "joint_error",
     "joint_snr",
     "layers",
@@ -145,7 +150,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """`quanterr.certify` and `quanterr.scan` stay the functions when the modules of that name are imported."""
+    """`quanterr.certify`, `compare` and `scan` stay the functions when the modules of that name are imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _HOMES and isinstance(value, ModuleType):

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from .errors import QuanterrError, StoreError
+from .terminal import console, guarded
 
 if TYPE_CHECKING:
     from .store import Run, Store
 
-console = Console()
 File = Annotated[Path, typer.Argument(help="A result file of `quanterr certify`.")]
 
 
@@ -141,11 +140,8 @@ def _opened(file: Path) -> Iterator[Store]:
     """The store in a file that must be there; one clear line and a non-zero exit for what a user can mend."""
     from .store import Store
 
-    try:
+    with guarded(": what was not finished is not done"):
         if not file.is_file():
             raise StoreError(f"{file} does not exist: pass the file that `quanterr certify --out` wrote")
         with Store(file) as store:
             yield store
-    except QuanterrError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None

@@ -16,11 +16,11 @@ from rich.table import Table
 
 from .certificates import SUFFIX, content_hash
 from .errors import CertificateFileError
+from .terminal import INTERRUPTED, console
 from .verifying import Verification
 from .verifying import verify as verify_file
 
-console = Console()
-UNREADABLE, REFUTED, INTERRUPTED = 1, 3, 130
+UNREADABLE, REFUTED = 1, 3
 FAILURES_SHOWN = 5
 
 

@@ -34,8 +34,8 @@ BOUNDS_ORDER = [
 QUANTERR_ORDER = [
     "errors", "distributions", "grids", "expected", "scaling", "contestants", "layers", "units", "store", "workers",
     "archive", "certificates", "exact_rows", "rerunning", "verifying", "evidence", "report", "certify", "plots",
-    "table", "heuristics", "models", "inputs", "scan", "figures", "session", "commands_scan", "commands_store",
-    "commands_verify", "cli", "__main__",
+    "table", "heuristics", "models", "inputs", "scan", "figures", "session", "compare", "compare_plot", "terminal",
+    "commands_compare", "commands_scan", "commands_store", "commands_verify", "cli", "__main__",
 ]  # fmt: skip
 
 
