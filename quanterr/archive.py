@@ -75,7 +75,9 @@ def read_archive(path: Path, form: str, version: int) -> tuple[dict[str, Any], d
         raise CertificateFileError(f"{path}: a zip file, but not a certificate of quanterr")
     identity = hashlib.sha256(text).hexdigest()
     if comment != identity.encode():
-        raise CertificateFileError(f"{path}: the header is altered: its hash is not the one in the archive's comment")
+        raise CertificateFileError(
+            f"{path}: cut short or altered: the header's hash is not the one in the archive's comment: copy it again"
+        )
     if header.get("version") != version:
         raise CertificateFileError(
             f"{path}: certificate format {header.get('version')}, this quanterr reads {version}: use another version"
@@ -91,6 +93,23 @@ def read_archive(path: Path, form: str, version: int) -> tuple[dict[str, Any], d
     except UNREADABLE as error:
         raise CertificateFileError(f"{path}: malformed certificate: {short(error)}") from error
     return header, arrays, identity
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder; better now than after hours of work.
+
+    Raises
+    ------
+    CertificateFileError
+        It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CertificateFileError(f"{folder}: cannot be written: {error.strerror}; choose another folder") from error
 
 
 def short(error: BaseException) -> str:
@@ -117,7 +136,6 @@ def _replace(path: Path, data: bytes) -> None:
     """Whole or not at all, also after a loss of power."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(partial, "wb") as stream:
                 stream.write(data)

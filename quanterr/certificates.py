@@ -106,13 +106,15 @@ class LayerCertificate:
 def file_name(layer: str) -> str:
     """The name of a layer's file: the layer's where the file system allows it, else told apart by a hash."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", layer)[:100]
-    if safe != layer or safe.startswith("."):
+    if safe != layer or safe[:1] in ("", "."):
         safe = f"{safe.lstrip('.')}-{hashlib.sha256(layer.encode()).hexdigest()[:8]}"
     return safe + SUFFIX
 
 
 def write(certificate: LayerCertificate, path: Path) -> str:
-    """Write the file, whole or not at all, and return its identity; the same certificate gives the same bytes.
+    """Write the file, whole or not at all, to a folder that is there, and return its identity.
+
+    The same certificate gives the same bytes.
 
     Raises
     ------
@@ -208,6 +210,8 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
         grams.append(_square(doubles(f"gram/{position}", (groups, (high - low) * (high - low + 1) // 2)), high - low))
         _require(content_hash(grams[-1]) == chunk["gram_sha256"], f"gram_sha256 is not of gram/{position}")
         chunks.append((low, high))
+    indices = [int(chunk["index"]) for chunk in header["chunks"]]
+    _require(indices == sorted(set(indices)), "chunk numbers are not ascending")
     claims = []
     for entry in header["claims"]:
         name, scaled = f"{entry['method']}-{int(entry['bits'])}", entry["scaled"]
@@ -215,6 +219,8 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
         _require(scale is None or bool((scale > 0).all()), f"{name}/scale is not positive")
         sets = tuple(_feasible(f) for f in entry["feasible"])
         _require(len(sets) == count, f"{name} has {len(sets)} sets for {count} chunks")
+        for allowed, (low, high) in zip(sets, chunks, strict=True):
+            allowed.check(high - low)
         proof, kind = None, (entry["proof"] or {}).get("kind")
         if kind == "diagonal":
             diagonal = doubles(entry["proof"]["diagonal"], (groups, columns), (rows, columns))
@@ -236,7 +242,7 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
     _require(len({claim.name for claim in claims}) == len(claims), "two claims of one name")
     return LayerCertificate(
         str(header["layer"]), str(header["title"]), int(header["samples"]), float(header["damping"]), weight,
-        tuple(grams), tuple(chunks), tuple(int(c["index"]) for c in header["chunks"]), tuple(claims),
+        tuple(grams), tuple(chunks), tuple(indices), tuple(claims),
         dict(header["versions"]),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bounds import BranchAndBound
 
+from .archive import require_writable
 from .contestants import Method
 from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
@@ -113,6 +115,9 @@ def certify(
     if refine not in REFINE:
         raise QuanterrError(f"refine = {refine!r}: choose one of {', '.join(REFINE)}")
     level = effort_named(effort)
+    if certificates is not None:
+        require_writable(Path(certificates))
+    began = time.monotonic()
     layers = list(layers)
     plan = [unit for layer in layers for unit in units(layer, widths, chunk, scale, search)]
     if not plan:
@@ -144,9 +149,11 @@ def certify(
         store.add_run(title, report.to_dicts())
     if certificates is not None:
         found = {key: tally.parts for key, tally in solved.items()}
+        total = sum(unit.rows * len(unit.bits) for unit in plan)
         write_certificates(
-            layers, chunk, found, Path(certificates), dual=dual, title=title, executor=executor, jobs=jobs
-        )
+            layers, chunk, found, Path(certificates), dual=dual, title=title, executor=executor, jobs=jobs,
+            begins=lambda name: progress and progress(Progress(total, total, 0, time.monotonic() - began, None, name)),
+        )  # fmt: skip
     return report
 
 

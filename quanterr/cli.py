@@ -7,22 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from bounds import BranchAndBound
-
-from .certify import Progress as Solved
-from .certify import certify as certify_layers
+from .archive import require_writable
 from .commands_compare import register as register_compare
 from .commands_scan import register as register_scan
 from .commands_store import register as register_store
 from .commands_verify import register as register_verify
 from .errors import QuanterrError
-from .store import Store
-from .table import summary, verdict_table
 from .terminal import (
     BatchSizeOption,
     DampingOption,
@@ -37,6 +32,9 @@ from .terminal import (
     guarded,
     parse_bits,
 )
+
+if TYPE_CHECKING:
+    from .certify import Progress as Solved
 
 app = typer.Typer(
     add_completion=False,
@@ -101,10 +99,16 @@ def certify(
 
     `quanterr certify --model torchvision.models:resnet18 --inputs photos/ --layers "layer1.*" --bits 2,4,8`
     """
+    from bounds import BranchAndBound
+
+    from .certify import certify as certify_layers
     from .session import Session, load
+    from .store import Store
 
     with guarded(f"; what was solved is kept in {out}: run the same command to go on"):
         store = Store(out)  # first: an unwritable place should not cost a capture
+        if certificates is not None:
+            require_writable(certificates)
         widths = parse_bits(bits)
         search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
         began = time.monotonic()
@@ -154,6 +158,7 @@ def show(
 ) -> None:
     """Print the verdicts of the newest finished run again, without its network."""
     from .report import Report
+    from .store import Store
 
     with guarded(""):
         if not store.is_file():
@@ -172,6 +177,8 @@ register_verify(app)
 
 
 def _present(report: Any, figure: Path | None) -> None:
+    from .table import summary, verdict_table
+
     console.print(verdict_table(report))
     console.print(summary(report))
     if figure is not None:
@@ -204,10 +211,11 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
                 bar.console.print(f"{now.rows_reused:,} of {now.rows_total:,} results reused from the result file")
                 reported = True
             left = "estimating time left" if now.seconds_left is None else f"about {now.seconds_left:.0f} s left"
-            finished = now.rows_done == now.rows_total
-            bar.update(
-                task, total=now.rows_total, completed=now.rows_done, left=f"{now.seconds:.1f} s" if finished else left
-            )
+            if now.rows_done == now.rows_total:
+                left = f"{now.seconds:.1f} s"
+            if now.writing:
+                left = f"certificate of {now.writing}"
+            bar.update(task, total=now.rows_total, completed=now.rows_done, left=left)
 
         yield show
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from .errors import QuanterrError, StoreError
-from .report import Report
-from .store import Run, Store
+from .terminal import console, guarded
 
-console = Console()
+if TYPE_CHECKING:
+    from .store import Run, Store
+
 File = Annotated[Path, typer.Argument(help="A result file of `quanterr certify`.")]
 
 
@@ -34,8 +34,9 @@ def ls(file: File) -> None:
     """List the finished runs in a result file."""
     with _opened(file) as store:
         table = Table(box=box.SIMPLE_HEAD)
-        for name in ("run", "finished (UTC)", "title"):
-            table.add_column(name, overflow="fold")
+        table.add_column("run", justify="right")
+        table.add_column("finished (UTC)", no_wrap=True)
+        table.add_column("title", overflow="fold")
         for name in ("layers", "bits", "rows", "open", "size"):
             table.add_column(name, justify="right")
         runs = store.runs()
@@ -56,6 +57,8 @@ def export(
     = None,
 ) -> None:  # fmt: skip
     """Write the records of a run, with the title and number of the run in every line."""
+    from .report import Report
+
     with _opened(file) as store:
         if csv is None and parquet is None:
             raise QuanterrError("nothing to write: pass --csv FILE, --parquet FILE or both")
@@ -113,7 +116,7 @@ def _line(run: Run) -> list[str]:
     bits = sorted({r["bits"] for r in records})
     whole = len(bits) > 2 and bits == list(range(bits[0], bits[-1] + 1))
     return [
-        str(run.id), run.created, run.title, str(len({r["layer"] for r in records})),
+        str(run.id), run.created[:16], run.title, str(len({r["layer"] for r in records})),
         f"{bits[0]}-{bits[-1]}" if whole else ",".join(map(str, bits)), f"{sum(r['rows'] for r in records):,}",
         f"{sum(r['open_rows'] for r in records):,}", decimal(run.size),
     ]  # fmt: skip
@@ -135,11 +138,10 @@ def _agreed() -> bool:
 @contextmanager
 def _opened(file: Path) -> Iterator[Store]:
     """The store in a file that must be there; one clear line and a non-zero exit for what a user can mend."""
-    try:
+    from .store import Store
+
+    with guarded(": what was not finished is not done"):
         if not file.is_file():
             raise StoreError(f"{file} does not exist: pass the file that `quanterr certify --out` wrote")
         with Store(file) as store:
             yield store
-    except QuanterrError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None

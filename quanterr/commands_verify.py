@@ -16,11 +16,11 @@ from rich.table import Table
 
 from .certificates import SUFFIX, content_hash
 from .errors import CertificateFileError
+from .terminal import INTERRUPTED, console
 from .verifying import Verification
 from .verifying import verify as verify_file
 
-console = Console()
-UNREADABLE, REFUTED, INTERRUPTED = 1, 3, 130
+UNREADABLE, REFUTED = 1, 3
 FAILURES_SHOWN = 5
 
 
@@ -102,9 +102,7 @@ def _present(result: Verification) -> None:
     console.print(_table(result))
     rows, searched = result.row_bounds, result.search_rows
     duals = sum(s.rows for s in result.sums.values() if s.dual is not None)
-    console.print(
-        f"Proven here, exactly: the error achieved in {rows:,} of {rows:,} row problems, a dual bound in {duals:,}."
-    )
+    console.print(f"Proven here, exactly: the error achieved in {rows:,} row problems, and a dual bound in {duals:,}.")
     if searched and not result.rerun:
         console.print(
             f"Needs a rerun: the claimed lower values of {searched:,} row problems (`quanterr verify --rerun`)."
@@ -117,7 +115,7 @@ def _table(result: Verification) -> Table:
     """One line a bit-width: how many chunks each kind of evidence decides, and the smallest margin."""
     proven, claimed = result.margins(proven=True), result.margins(proven=False)
     table = Table(
-        title="Better whatever the algorithm: chunks decided, by so many dB at least", box=box.SIMPLE_HEAD,
+        title="Better whatever the algorithm, by so many dB at least", box=box.SIMPLE_HEAD,
         caption="proven: from this file alone" + (" and the rerun" if result.rerun else ""),
     )  # fmt: skip
     for name in ("bits", "chunks", "proven", "claimed with the search"):

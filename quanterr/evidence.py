@@ -107,9 +107,11 @@ def write_certificates(
     title: str,
     executor: Executor | None,
     jobs: int,
-    wrote: Callable[[Path], None] | None = None,
+    begins: Callable[[str], object] | None = None,
 ) -> list[Path]:
     """Write one file for every layer of `solved`: results by (layer, chunk, method), then bit-width.
+
+    `begins` is called with the name of each layer.
 
     Raises
     ------
@@ -126,6 +128,8 @@ def write_certificates(
             chunks = [c for c in layer.chunks(width) if any((layer.name, c.index, m) in solved for m in Method)]
             if not chunks:
                 continue  # every chunk was refused, and is named as such
+            if begins is not None:
+                begins(layer.name)
             claims = tuple(_claims(layer, chunks, solved, dual, pool))
             certificate = LayerCertificate(
                 layer.name, title, layer.samples, layer.damping, layer.weight,
@@ -135,8 +139,6 @@ def write_certificates(
             )  # fmt: skip
             paths.append(folder / file_name(layer.name))
             write(certificate, paths[-1])
-            if wrote is not None:
-                wrote(paths[-1])
     return paths
 
 

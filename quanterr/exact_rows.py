@@ -68,7 +68,7 @@ def dual_values(
     metric, d = metric << (shift - metric_shift), d << (shift - d_shift)
     steps, y_shifts = dyadic_rows(y)
     g = product(steps, metric) - d * steps
-    if not isinstance(feasible, IntegerBox | Sparse):
+    if not isinstance(feasible, IntegerBox | Sparse) or (isinstance(feasible, Sparse) and scale is not None):
         return _any_set(shift, d, g, steps, y_shifts, weight, scale, feasible)
     ones = np.ones(shape[0]) if scale is None else scale
     target, shifts = dyadic_rows(np.column_stack([weight, ones]))
@@ -79,9 +79,9 @@ def dual_values(
         g, steps = g * unit, steps * unit
     else:
         least = _least_sparse(feasible, d << (2 * c), g << (a + c), target[:, :-1], a)
+        steps = steps << a
+        g = g << a
     inner = (g * steps).sum(axis=1)
-    if scale is None:
-        inner = inner << (2 * a[:, 0])
     return [
         None if low is None else _fraction(low - rest, shift + 2 * (p + q))
         for low, rest, p, q in zip(least, inner, shifts, y_shifts, strict=True)

@@ -22,13 +22,17 @@ Outcome = list[RowResults] | ChunkRefused
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, in (row, bit-width, method) triples; `seconds_left` is an estimate, None at first."""
+    """How far a run is, in (row, bit-width, method) triples; `seconds_left` is an estimate, None at first.
+
+    When all are done, `writing` names the layer whose certificate is being made.
+    """
 
     rows_done: int
     rows_total: int
     rows_reused: int
     seconds: float
     seconds_left: float | None
+    writing: str = ""
 
 
 def _work(unit: Unit) -> float:

@@ -79,6 +79,7 @@ class Store:
         version = ask("PRAGMA user_version").fetchone()[0]
         if application == 0 and ask("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             # Two processes may meet here: the one that gets the lock creates, the other then finds the tables.
+            ask("PRAGMA auto_vacuum = INCREMENTAL")
             ask("PRAGMA journal_mode = WAL")
             ask("BEGIN IMMEDIATE")
             if ask("PRAGMA application_id").fetchone()[0] == 0:
@@ -108,6 +109,7 @@ class Store:
                 "database disk image is malformed": "it is damaged; move it away and run again",
                 "unable to open database file": "check that the folder exists and can be written",
                 "attempt to write a readonly database": "it is read-only; choose another --out",
+                "disk I/O error": "check the disk and the free space on it; everything stored so far is kept",
                 "database or disk is full": "free some disk space and run again; everything stored so far is kept",
             }.get(text, "everything stored so far is kept")
             raise StoreError(f"{self.path}: {text}: {remedy}") from error
@@ -218,8 +220,9 @@ class Store:
             removed = self.unused()
             connection.execute(f"DELETE FROM results WHERE {_UNUSED}", ("[]",))
         with self._explained():
-            self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # not VACUUM, which needs the size of the file once more, where the disk may be full
+            self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return removed
 
     def last_run(self) -> tuple[str, list[dict[str, object]]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from bounds.feasible import Feasible
+from bounds.feasible import Feasible, IntegerBox, Sparse
 
 from .certificates import Claim, LayerCertificate, read
 from .exact_rows import achieved, dual_values, why_not_proven
@@ -87,6 +87,13 @@ def _better(q_upper: Fraction, p_upper: Fraction, q_lower: Fraction, p_lower: Fr
     return "undecided", 1.0
 
 
+def _meant(method: str, bits: int, columns: int) -> Feasible | None:
+    """The set that a comparison at equal storage is about; None for methods that are not compared."""
+    if method == "quantization":
+        return IntegerBox(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return Sparse(columns * bits // 16) if method == "pruning" else None
+
+
 def verify(
     path: str | Path, *, rerun: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Verification:
@@ -153,6 +160,9 @@ class _Part:
         inside = self.feasible.contains(x.astype(float))
         errors = achieved(gram, weight, scale, x)
         proven = self._proven(semidefinite)
+        meant = _meant(claim.method, claim.bits, weight.shape[1])
+        if meant not in (None, self.feasible):
+            yield self._says(0, f"the set is {self.feasible}, where {meant} is meant")
         upper, lower, by_dual = claim.upper[at].tolist(), claim.lower[at].tolist(), claim.by_dual[at].tolist()
         for row, error in enumerate(errors):
             if not inside[row]:
