@@ -67,7 +67,7 @@ def certify(
     ] = None,
     bits: Annotated[str, typer.Option(help="Bit-widths: 2-8, or 2,4,8. Pruning keeps bits/16 of the weights.")] = "2-8",
     chunk: Annotated[
-        int, typer.Option(min=0, help="Columns solved together (36 as in the paper, at most 128); 0: whole layers.")
+        int, typer.Option(min=0, help="Columns solved together (36 as in the paper); 0: whole layers, the full Gram.")
     ] = 36,
     scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse (the paper's), max or lp.")] = "mse",
     image_size: ImageSizeOption = 224,
@@ -80,6 +80,12 @@ def certify(
     max_nodes: Annotated[
         int | None, typer.Option(min=1, help="Search nodes a row before it is left open, between proven bounds.")
     ] = None,
+    effort: Annotated[
+        str, typer.Option(help="Work on problems wider than 64 columns: quick, normal or thorough.")
+    ] = "normal",
+    refine: Annotated[
+        str, typer.Option(help="What gets more than the quick effort: undecided comparisons, or all.")
+    ] = "undecided",
     out: Annotated[Path, typer.Option(help="Result file; a second run reuses what it holds.")] = Path(
         "quanterr.sqlite"
     ),
@@ -132,7 +138,7 @@ def certify(
                 console.print(f"  note: {layer.name}: {note}")
         with _live_progress() as show:
             report = certify_layers(
-                captured, widths, chunk or None, scale=scale, search=search, store=store,
+                captured, widths, chunk or None, scale=scale, search=search, effort=effort, refine=refine, store=store,
                 jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
                 certificates=certificates, dual=dual,
             )  # fmt: skip

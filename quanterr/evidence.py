@@ -82,6 +82,7 @@ def _prove_rows(
 ) -> tuple[Array, NDArray[np.floating[Any]], Array]:
     """D, y and the bound that holds for the quotients by `scale` themselves, not only for their rounding."""
     found = bounds.lower_bound(problem, relaxation).certificate
+    assert isinstance(found, Certificate), "DUALS are diagonal"
     blur = None if scale is None else UNIT_ROUNDOFF * np.abs(problem.target) + 2.0**-1074
     value = bounds.safe_value(problem, found, blur)
     y: NDArray[np.floating[Any]] = found.y
@@ -211,7 +212,7 @@ def _claim(
     )  # fmt: skip
 
 
-def _search(search: BranchAndBound) -> dict[str, Any]:
+def _search(search: Any) -> dict[str, Any]:
     """JSON has no infinity: no limit is null."""
     fields = {name: None if value == float("inf") else value for name, value in asdict(search).items()}
     return {"method": type(search).__name__, **fields}

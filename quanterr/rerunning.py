@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from bounds import BranchAndBound, Gram, ProblemError
+from bounds import BranchAndBound, Gram, LocalSearch, ProblemError
 from bounds.result import CLOSED
+from bounds.verbs import Search
 
 from .certificates import Claim, LayerCertificate
 from .units import solve_rows
+
+SEARCHES: dict[str, Callable[..., Search]] = {"BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch}
 
 
 def why_not_confirmed(
@@ -26,10 +29,10 @@ def why_not_confirmed(
     }
     scale = None if claim.scale is None else claim.scale[rows]
     try:
-        search = BranchAndBound(**budget)
+        search = SEARCHES[claim.search["method"]](**budget)
         gram, weight = Gram(certificate.grams[position][group]), certificate.weight[rows, columns]
         found = solve_rows(gram, weight, claim.feasible[position], search, scale)
-    except (ProblemError, TypeError) as error:
+    except (ProblemError, TypeError, KeyError) as error:
         yield f"{where}: cannot be searched again: {error}"
         return
     claimed = claim.lower[position, rows]
