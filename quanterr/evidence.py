@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bounds
-from bounds import BoundsDisagree, BranchAndBound, Certificate, CertificateError, DiagonalSplit, ProblemError
+from bounds import BoundsDisagree, Certificate, CertificateError, DiagonalSplit, ProblemError
 from bounds.gram import UNIT_ROUNDOFF, Array
 from bounds.verbs import Relaxation
 

@@ -103,10 +103,15 @@ def improve(problem: LeastSquares, diagonal: Array, y: Array, rounds: int) -> Ar
         lows, highs = problem.feasible.intervals
         descend_intervals(problem.gram.array, np.atleast_2d(diagonal), problem.target, lows, highs, rounds, GAP, y)
         return y
-    if isinstance(problem.feasible, Sparse) and problem.columns > NARROW and diagonal.ndim == 1 and diagonal.min() > 0:
+    live = problem.gram.live
+    if isinstance(problem.feasible, Sparse) and live.size > NARROW and diagonal.ndim == 1 and diagonal[live].min() > 0:
         keep = problem.feasible.keep
-        if 0 < keep < problem.columns:
-            return ascend(problem.gram.array, diagonal, problem.target, keep, y, min(rounds, SOFT_ROUNDS))
+        if 0 < keep < live.size:
+            y, part = np.array(y, dtype=np.float64), problem.gram.array[np.ix_(live, live)]
+            y[:, live] = ascend(
+                part, diagonal[live], problem.target[:, live], keep, y[:, live], min(rounds, SOFT_ROUNDS)
+            )
+            return y
     return _frank_wolfe(problem, diagonal, y, rounds)
 
 
