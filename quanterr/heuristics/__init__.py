@@ -1,14 +1,26 @@
 """Good feasible points, batched over rows: quantisers give codes, pruners weights. Float64, numpy or torch alike."""
 
+from .ada_prune import ada_prune
+from .alps import alps
 from .descent import local_search
-from .greedy import exact_obs, obq
+from .greedy import exact_obs_trace, obq
+from .magnitude import magnitude, magnitude_refit, wanda
+from .metric import damped
+from .obs import exact_obs, layer_steps
+from .patterns import Keep, LayerSparse, judged
+from .refit import refit
 from .rounding import babai, nearest
-from .sparse import magnitude, magnitude_refit, swaps
+from .sparse_gpt import sparse_gpt
+from .swaps import swaps
 
 QUANTIZERS = {"nearest": nearest, "babai": babai, "obq": obq, "local_search": local_search}
 PRUNERS = {
     "magnitude": magnitude,
     "magnitude_refit": magnitude_refit,
+    "wanda": wanda,
+    "sparse_gpt": sparse_gpt,
+    "ada_prune": ada_prune,
+    "alps": alps,
     "exact_obs": exact_obs,
     "swaps": swaps,
 }
@@ -16,12 +28,23 @@ PRUNERS = {
 __all__ = [
     "PRUNERS",
     "QUANTIZERS",
+    "Keep",
+    "LayerSparse",
+    "ada_prune",
+    "alps",
     "babai",
+    "damped",
     "exact_obs",
+    "exact_obs_trace",
+    "judged",
+    "layer_steps",
     "local_search",
     "magnitude",
     "magnitude_refit",
     "nearest",
     "obq",
+    "refit",
+    "sparse_gpt",
     "swaps",
+    "wanda",
 ]

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from bounds import Gram
 
-from .sparse import refit
-from .tensors import Matrix, check_box, check_keep, live_columns, rounded, row_blocks, tensors
+from .tensors import Matrix, check_box, live_columns, rounded, row_blocks, tensors
 
 Choice = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -46,40 +45,25 @@ def obq(
     return back(x)
 
 
-def exact_obs(weight: Matrix, gram: Matrix | Gram, keep: int, *, device: str | torch.device | None = None) -> Matrix:
-    """ExactOBS: greedy backward elimination of the weight with the least `w² / (gram⁻¹)_ii`, row by row.
-
-    Parameters
-    ----------
-    weight : (rows, columns), numpy or torch
-    gram : (columns, columns), or a `bounds.Gram`
-    keep : weights left in each row
-    device : where to compute in float64; default: where the weight is
-
-    Returns
-    -------
-    (rows, columns) with at most `keep` non-zeros a row: the least-squares fit on the support that is left, of the kind
-    of `weight`. Inputs that are always zero are pruned first, at no cost.
-
-    Raises
-    ------
-    bounds.ProblemError
-        A singular Gram matrix.
-    """
-    w, g, back = tensors(weight, gram, device)
-    check_keep(keep, w.shape[1])
-    live = live_columns(gram, "ExactOBS").to(w.device)
-    alive = w[:, live]
-
-    def choose(v: Tensor, goal: Tensor, diagonal: Tensor) -> Tensor:
-        score = v * v / diagonal
-        score[diagonal == torch.inf] = torch.inf
-        return score.argmin(1)
-
-    left = _eliminate(alive, g[live][:, live], max(live.numel() - keep, 0), torch.zeros_like, choose, keep_mask=True)
-    x = torch.zeros_like(w)
-    x[:, live] = refit(alive, g[live][:, live], left > 0.0)
-    return back(x)
+def exact_obs_trace(weight: Tensor, gram: Tensor, *, device: str | torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Stand-in."""
+    w, g, _ = tensors(weight, gram, device)
+    inverse0 = torch.cholesky_inverse(torch.linalg.cholesky(g))
+    order = torch.zeros(w.shape, dtype=torch.int64, device=w.device)
+    losses = torch.zeros_like(w)
+    for block in row_blocks(len(w), 16 * w.shape[1] ** 2):
+        v = w[block].clone()
+        inverse = inverse0.expand(len(v), -1, -1).clone()
+        fixed = torch.zeros_like(v, dtype=torch.bool)
+        every = torch.arange(len(v), device=w.device)
+        for step in range(w.shape[1]):
+            diagonal = inverse.diagonal(dim1=1, dim2=2).masked_fill(fixed, 1.0)
+            score = (v * v / diagonal).masked_fill(fixed, torch.inf)
+            loss, at = score.min(1)
+            order[block, step], losses[block, step] = at, loss
+            _fix(v, inverse, torch.zeros_like(v), every, at)
+            fixed[every, at] = True
+    return order, losses
 
 
 def _eliminate(

@@ -287,8 +287,8 @@ def test_singular_gram_is_refused_by_name(name: str, heuristic: Callable[..., An
     gram = gram.copy()
     gram[5], gram[:, 5] = gram[2], gram[:, 2]
     gram[5, 5] = gram[2, 2]
-    if name in ("nearest", "magnitude"):
-        heuristic(t, gram, *rest)
+    if name == "nearest" or name in h.PRUNERS:  # what pruners do instead: test_pruners.py
+        assert np.isfinite(np.asarray(heuristic(t, gram, *rest))).all()
         return
     with pytest.raises(ProblemError, match=r"columns \[2, 5\]"):
         heuristic(t, gram, *rest)
@@ -331,7 +331,7 @@ def test_bad_options_are_refused() -> None:
         h.local_search(t, gram, -2, 1, start=np.full((4, 5), 0.5))
     with pytest.raises(InputError, match="codes -2 … 1"):
         h.local_search(t, gram, -2, 1, start=np.full((4, 5), 2.0))
-    with pytest.raises(InputError, match="at most 2 non-zeros"):
+    with pytest.raises(InputError, match=r"Sparse\(keep=2\)"):
         h.swaps(t, gram, 2, start=t)
 
 
