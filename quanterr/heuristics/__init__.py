@@ -10,6 +10,7 @@ from .obs import exact_obs, layer_steps
 from .patterns import Keep, LayerSparse, judged
 from .refit import refit
 from .rounding import babai, nearest
+from .sequential import irreducible, refit_target
 from .sparse_gpt import sparse_gpt
 from .swaps import swaps
 
@@ -36,6 +37,7 @@ __all__ = [
     "damped",
     "exact_obs",
     "exact_obs_trace",
+    "irreducible",
     "judged",
     "layer_steps",
     "local_search",
@@ -44,6 +46,7 @@ __all__ = [
     "nearest",
     "obq",
     "refit",
+    "refit_target",
     "sparse_gpt",
     "swaps",
     "wanda",
