@@ -17,6 +17,7 @@ from bounds import BranchAndBound
 
 from .certify import Progress as Solved
 from .certify import certify as certify_layers
+from .commands_compress import register as register_compress
 from .commands_scan import register as register_scan
 from .errors import QuanterrError
 from .store import Store
@@ -154,6 +155,7 @@ def show(
 
 
 register_scan(app)
+register_compress(app)
 
 
 def _present(report: Any, figure: Path | None) -> None:

@@ -12,6 +12,7 @@ TORCH_PLACES = (
     "quanterr/layers/",
     "quanterr/heuristics/",
     "quanterr/models/",
+    "quanterr/compression/",
     "quanterr/inputs.py",
     "quanterr/session.py",
 )
@@ -34,7 +35,7 @@ BOUNDS_ORDER = [
 QUANTERR_ORDER = [
     "errors", "distributions", "grids", "expected", "scaling", "contestants", "layers", "units", "store", "workers",
     "report", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "session",
-    "commands_scan", "cli", "__main__",
+    "compression", "commands_compress", "commands_scan", "cli", "__main__",
 ]  # fmt: skip
 
 
