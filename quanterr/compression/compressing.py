@@ -21,7 +21,7 @@ from ..heuristics import irreducible, refit_target
 from ..layers import Layer, LayerPair, capture, capture_pair
 from ..layers.naming import select, transposed
 from .matrices import compress_matrix
-from .network import Comparison, compare, split
+from .network import Comparison, compare, length, split
 from .recipe import Recipe, recipe_for
 
 
@@ -168,8 +168,8 @@ def _compress_layer(
     whole = matrix.T if transposed(compressed.get_submodule(layer.name)) else matrix.reshape(parameter.shape)
     with torch.no_grad():
         parameter.copy_(whole)
-    energy, error = float(dense.energy.sum()), float((floor + upper).sum())
-    snr = inf if error <= 0.0 else (-inf if energy <= 0.0 else 10.0 * log10(energy / error))
+    energy, total = float(dense.energy.sum()), float((floor + upper).sum())
+    snr = inf if total <= 0.0 else (-inf if energy <= 0.0 else 10.0 * log10(energy / total))
     notes = list(layer.notes)
     if layer.samples < layer.columns:
         notes.append(
@@ -194,6 +194,4 @@ def _weight_of(model: nn.Module, name: str) -> nn.Parameter:
 
 
 def _count(batches: list[Any]) -> int:
-    from .network import _length
-
-    return sum(_length(batch) for batch in batches)
+    return sum(length(batch) for batch in batches)

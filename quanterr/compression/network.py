@@ -76,13 +76,13 @@ def split(batches: Iterable[Any], held_out: float) -> tuple[list[Any], list[Any]
         raise InputError(f"{total} inputs cannot be split into some to calibrate on and some to compare on: give more")
     before, after, seen = [], [], 0
     for batch in every:
-        length = length(batch)
-        cut = min(max(first - seen, 0), length)
+        here = length(batch)
+        cut = min(max(first - seen, 0), here)
         if cut:
             before.append(_part(batch, slice(0, cut)))
-        if cut < length:
-            after.append(_part(batch, slice(cut, length)))
-        seen += length
+        if cut < here:
+            after.append(_part(batch, slice(cut, here)))
+        seen += here
     return before, after
 
 

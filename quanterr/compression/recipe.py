@@ -117,7 +117,7 @@ class Recipe:
 
         Unstructured masks count one bit a weight, N:M the fewest whole bits a group, blocks one bit a block.
         """
-        rows, columns = weight.shape
+        rows = len(weight)
         each = self.bits if self.quantizer is not None and self.bits is not None else DENSE_BITS
         scales = 0 if self.quantizer is None else SCALE_BITS * (rows if self.axis == "channel" else 1)
         if self.pruner is None:
@@ -128,8 +128,8 @@ class Recipe:
             return groups * (int(kind) * each + ceil(log2(comb(int(second), int(kind))))) + scales
         if kind == "block":
             used = (weight.reshape(rows, -1, int(second)) != 0).any(axis=2)
-            return int(used.sum()) * int(second) * each + used.size + scales
-        return int(np.count_nonzero(weight)) * each + weight.size + scales
+            return float(int(used.sum()) * int(second) * each + used.size + scales)
+        return float(int(np.count_nonzero(weight)) * each + weight.size + scales)
 
     def _check_pattern(self) -> None:
         kind, _, second = self.pattern.partition(":")

@@ -9,7 +9,7 @@ from bounds import BlockSparse, Gram, NofM, Sparse
 
 from .greedy import exact_obs_trace
 from .metric import Metric, metric_of
-from .patterns import Keep, LayerSparse, pattern_of
+from .patterns import Keep, LayerSparse, filled, pattern_of
 from .refit import refitted
 from .tensors import Matrix, row_blocks, tensors
 
@@ -28,7 +28,7 @@ def exact_obs(weight: Matrix, gram: Matrix | Gram, keep: Keep, *, device: str | 
     Returns
     -------
     (rows, columns) : the least-squares fit on the support that is left, of the kind of `weight`. Inputs that are always
-    zero are pruned first, at no cost; so are those that depend on others, but for `Metric.basis`.
+    zero are pruned first, at no cost, then as many as need be of those that depend on `Metric.basis`.
 
     *Optimal Brain Compression* section 4: algorithm 1 for rows, algorithm 2 for the layer, "N:M Sparsity",
     "Block-Sparsity" with equation 5.
@@ -43,7 +43,8 @@ def exact_obs(weight: Matrix, gram: Matrix | Gram, keep: Keep, *, device: str | 
     else:
         order, losses = exact_obs_trace(v, metric.inner)
         mask = metric.unfolded(_traced(order, losses, pattern)) != 0
-    return back(metric.unfolded(refitted(v, metric.inner, mask[:, metric.basis])))
+    mask = filled(mask, w * w * g.diagonal(), pattern)
+    return back(refitted(w, g, mask, metric.singular))
 
 
 def layer_steps(losses: Tensor, steps: int) -> Tensor:

@@ -64,6 +64,11 @@ def largest(score: Tensor, pattern: Pattern) -> Tensor:
             return _top(blocks, keep).repeat_interleave(size, dim=1)
 
 
+def filled(mask: Tensor, score: Tensor, pattern: Pattern) -> Tensor:
+    """The mask, and where the pattern has room for more the others with the largest positive scores."""
+    return largest(torch.where(mask, torch.inf, score), pattern) & (mask | (score > 0.0))
+
+
 def allows(mask: Tensor, pattern: Pattern) -> bool:
     """Whether the non-zeros, or the True entries, of a matrix lie as the pattern wants."""
     used = mask != 0

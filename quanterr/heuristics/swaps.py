@@ -10,7 +10,7 @@ from bounds import BlockSparse, Gram, NofM
 from ..errors import InputError
 from .metric import Metric, metric_of
 from .obs import exact_obs
-from .patterns import Keep, allows, pattern_of
+from .patterns import Keep, LayerSparse, allows, filled, pattern_of
 from .refit import refitted, submatrices, supports
 from .tensors import Matrix, row_blocks, tensors
 
@@ -51,7 +51,8 @@ def swaps(
     if first.shape != w.shape or not allows(first, pattern):
         raise InputError(f"start {tuple(first.shape)} is not {tuple(w.shape)} with non-zeros as {pattern} allows")
     group = pattern.m if isinstance(pattern, NofM) else 0
-    mask = (first != 0)[:, metric.basis]
+    mask = (first != 0) if isinstance(pattern, LayerSparse) else filled(first != 0, w * w * g.diagonal(), pattern)
+    mask = mask[:, metric.basis]
     v = metric.folded(w)
     best = metric.unfolded(refitted(v, metric.inner, _searched(v, metric, mask, group, rounds)))
     worse = _error(best - w, g) >= _error(first - w, g)
