@@ -1,7 +1,8 @@
 """Good feasible points, batched over rows: quantisers give codes, pruners weights. Float64, numpy or torch alike."""
 
 from .descent import local_search
-from .greedy import exact_obs, obq
+from .exact_obs import exact_obs, exact_obs_trace
+from .obq import obq
 from .rounding import babai, nearest
 from .sparse import magnitude, magnitude_refit, swaps
 
@@ -18,6 +19,7 @@ __all__ = [
     "QUANTIZERS",
     "babai",
     "exact_obs",
+    "exact_obs_trace",
     "local_search",
     "magnitude",
     "magnitude_refit",

@@ -53,7 +53,7 @@ def swaps(
 
     The other arguments, result and errors are those of `exact_obs`. No row is worse than its start.
     """
-    from .greedy import exact_obs
+    from .exact_obs import exact_obs
 
     w, g, back = tensors(weight, gram, device)
     check_keep(keep, w.shape[1])

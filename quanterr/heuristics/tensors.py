@@ -51,6 +51,30 @@ def tensors(
     return t, g, back
 
 
+def step_units(scale: Matrix | None, target: Tensor) -> Tensor | None:
+    """Weight units of a code step for each target, (rows, columns); None where they do not differ within a row.
+
+    A scale common to a row multiplies its error and changes no choice.
+
+    Raises
+    ------
+    InputError
+        Scales that are not positive and finite, or of a shape that does not stretch to the target's.
+    """
+    if scale is None:
+        return None
+    given = scale.detach() if isinstance(scale, Tensor) else torch.from_numpy(np.array(scale, dtype=np.float64))
+    unit = given.to(target.device, torch.float64)
+    try:
+        full = unit.expand_as(target)
+    except RuntimeError:
+        raise InputError(f"scale {tuple(unit.shape)} does not stretch to the target's {tuple(target.shape)}") from None
+    if not bool(((unit > 0) & torch.isfinite(unit)).all()):
+        row, column = (int(i) for i in torch.argwhere(~((full > 0) & torch.isfinite(full)))[0])
+        raise InputError(f"the scale in row {row}, column {column} is {float(full[row, column])}: scales are positive")
+    return None if unit.dim() == 0 or unit.shape[-1] == 1 else full
+
+
 def live_columns(gram: Matrix | Gram, method: str) -> Tensor:
     """Indices of the inputs that are not always zero, whose Gram matrix has full rank.
 
