@@ -2,8 +2,9 @@
 
 from .descent import local_search
 from .exact_obs import exact_obs, exact_obs_trace
+from .nearest_plane import babai
 from .obq import obq
-from .rounding import babai, nearest
+from .rounding import nearest
 from .sparse import magnitude, magnitude_refit, swaps
 
 QUANTIZERS = {"nearest": nearest, "babai": babai, "obq": obq, "local_search": local_search}

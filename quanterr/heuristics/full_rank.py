@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,9 @@ from bounds import Gram
 from bounds.gram import SINGULAR
 
 from ..errors import InputError
-from .tensors import Matrix
+from .tensors import Matrix, check_box, rounded, step_units, tensors
+
+Solver = Callable[[Tensor, "FullRank", Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,30 @@ def full_rank(gram: Matrix | Gram, damping: float, device: torch.device) -> Full
     cross = array[keep][:, rest]
     spread = torch.cholesky_solve(cross, torch.linalg.cholesky(metric)).T if len(rest) and len(keep) else cross.T
     return FullRank(keep, rest, metric, spread)
+
+
+def codes(
+    target: Matrix,
+    gram: Matrix | Gram,
+    low: int,
+    high: int,
+    solver: Solver,
+    *,
+    scale: Matrix | None,
+    damping: float,
+    device: str | torch.device | None,
+) -> Matrix:
+    """What the quantisers have in common: redundant columns take the nearest code, `solver` the others.
+
+    `solver(target, metric, unit)` gets the kept columns only, in code units, and gives their codes; `unit` is their
+    scale (rows, k) where it differs within a row, else None.
+    """
+    check_box(low, high)
+    t, _, back = tensors(target, gram, device)
+    unit = step_units(scale, t)
+    metric = full_rank(gram, damping, t.device)
+    x = rounded(t, low, high)
+    if len(metric.kept) and len(t):
+        folded = metric.folded(t, x[:, metric.redundant], unit)
+        x[:, metric.kept] = solver(folded, metric, None if unit is None else unit[:, metric.kept])
+    return back(x)

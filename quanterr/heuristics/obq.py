@@ -8,8 +8,8 @@ from torch import Tensor
 from bounds import Gram
 
 from .elimination import Elimination, eliminate, first_largest
-from .full_rank import full_rank
-from .tensors import Matrix, check_box, rounded, step_units, tensors
+from .full_rank import FullRank, codes
+from .tensors import Matrix
 
 
 def obq(
@@ -29,19 +29,14 @@ def obq(
     outliers). Ties as in `exact_obs_trace`. Redundant inputs (dead, duplicate, dependent) get their nearest code before
     all others, which make up for it at no cost. Arguments and result as for `nearest`.
     """
-    check_box(low, high)
-    t, _, back = tensors(target, gram, device)
-    unit = step_units(scale, t)
-    metric = full_rank(gram, damping, t.device)
-    x = rounded(t, low, high)
-    kept = metric.kept
-    shifted = metric.folded(t, x[:, metric.redundant], unit) - low
-    step = None if unit is None else unit[:, kept]
-    weight = shifted if step is None else shifted * step
-    trace = eliminate(weight, metric.inverse(), len(kept), lambda state: _next(state, high - low), unit=step)
-    fixed = torch.zeros_like(weight).scatter_(1, trace.order, trace.value)
-    x[:, kept] = low + (fixed if step is None else torch.round(fixed / step))
-    return back(x)
+
+    def solve(t: Tensor, metric: FullRank, unit: Tensor | None) -> Tensor:
+        weight = t - low if unit is None else (t - low) * unit
+        trace = eliminate(weight, metric.inverse(), t.shape[1], lambda state: _next(state, high - low), unit=unit)
+        fixed = torch.zeros_like(weight).scatter_(1, trace.order, trace.value)
+        return low + (fixed if unit is None else torch.round(fixed / unit))
+
+    return codes(target, gram, low, high, solve, scale=scale, damping=damping, device=device)
 
 
 def _next(state: Elimination, top: int) -> tuple[Tensor, Tensor]:

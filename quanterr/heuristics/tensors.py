@@ -102,6 +102,12 @@ def check_box(low: int, high: int) -> None:
         raise InputError(f"codes from {low!r} to {high!r}: low and high are integers with low ≤ high")
 
 
+def check_draws(draws: int) -> None:
+    """Raise InputError unless `draws` is a positive count."""
+    if isinstance(draws, bool) or draws != int(draws) or draws < 1:
+        raise InputError(f"draws = {draws!r}: give a count of at least 1")
+
+
 def check_keep(keep: int, columns: int) -> None:
     """Raise InputError unless `keep` counts columns."""
     if isinstance(keep, bool) or keep != int(keep) or not 0 <= keep <= columns:
@@ -111,3 +117,25 @@ def check_keep(keep: int, columns: int) -> None:
 def rounded(t: Tensor, low: int, high: int) -> Tensor:
     """The nearest code; ties go up, as in `bounds.IntegerBox`."""
     return torch.floor(t + 0.5).clamp(low, high)
+
+
+def errors(step: Tensor, gram: Tensor) -> Tensor:
+    """(rows,) `stepᵀ gram step`, in float64 without any allowance: to compare, not to claim."""
+    return ((step @ gram) * step).sum(1)
+
+
+class Best:
+    """The best codes offered so far, row by row; `unit` as `step_units` gives it."""
+
+    def __init__(self, target: Tensor, gram: Tensor, unit: Tensor | None) -> None:
+        self._target, self._gram, self._unit = target, gram, unit
+        self.codes = torch.zeros_like(target)
+        self.error = torch.full_like(target[:, 0], torch.inf)
+
+    def offer(self, x: Tensor) -> None:
+        """(rows, columns) codes; among equals the first offered stays."""
+        step = x - self._target
+        error = errors(step if self._unit is None else step * self._unit, self._gram)
+        better = error < self.error
+        self.error = torch.where(better, error, self.error)
+        self.codes = torch.where(better[:, None], x, self.codes)
