@@ -3,13 +3,14 @@
 from .ada_prune import ada_prune
 from .alps import alps
 from .descent import local_search
-from .greedy import exact_obs_trace, obq
+from .exact_obs import exact_obs, exact_obs_trace
 from .magnitude import magnitude, magnitude_refit, wanda
 from .metric import damped
-from .obs import exact_obs, layer_steps
+from .nearest_plane import babai
+from .obq import obq
 from .patterns import Keep, LayerSparse, judged
 from .refit import refit
-from .rounding import babai, nearest
+from .rounding import nearest
 from .sequential import irreducible, refit_target
 from .sparse_gpt import sparse_gpt
 from .swaps import swaps
@@ -39,7 +40,6 @@ __all__ = [
     "exact_obs_trace",
     "irreducible",
     "judged",
-    "layer_steps",
     "local_search",
     "magnitude",
     "magnitude_refit",

@@ -22,6 +22,7 @@ def ada_prune(
     *,
     steps: int = 8,
     score: str = "magnitude",
+    damping: float = 0.0,
     device: str | torch.device | None = None,
 ) -> Matrix:
     """Prune in `steps` that each keep the same fraction; after each the least-squares weights of what is left.
@@ -38,11 +39,11 @@ def ada_prune(
         raise InputError(f"steps = {steps!r}: pruning takes at least one")
     if score not in SCORES:
         raise InputError(f"score = {score!r}: choose one of {', '.join(SCORES)}")
-    w, g, back = tensors(weight, gram, device)
-    pattern, singular = pattern_of(keep, *w.shape), metric_of(gram, g).singular
-    value = g.diagonal() if score == "wanda" else torch.ones_like(g.diagonal())
+    w, _, back = tensors(weight, gram, device)
+    pattern, metric = pattern_of(keep, *w.shape), metric_of(gram, damping, w.device)
+    value = metric.gram.diagonal() if score == "wanda" else torch.ones_like(metric.gram.diagonal())
     x, (rows, columns) = w, w.shape
     for step in range(int(steps)):
         mask = largest(x * x * value, partly(pattern, rows, columns, (step + 1) / steps)) & (x != 0.0)
-        x = refitted(w, g, mask, singular)
+        x = refitted(w, metric.gram, mask, metric.singular)
     return back(x)

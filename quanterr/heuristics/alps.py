@@ -24,6 +24,7 @@ def alps(
     keep: Keep,
     *,
     rounds: int = 600,
+    damping: float = 0.0,
     device: str | torch.device | None = None,
 ) -> Matrix:
     """Split `min E(x) + pattern(z), x = z`, with a penalty that grows until the mask of z stands still; then refit.
@@ -38,9 +39,9 @@ def alps(
     The other arguments, result and errors are those of `exact_obs`; a singular Gram matrix is no obstacle, dependent
     inputs as for `refit`.
     """
-    w, g, back = tensors(weight, gram, device)
-    pattern, metric = pattern_of(keep, *w.shape), metric_of(gram, g)
-    return back(refitted(w, g, _mask(w, metric, pattern, rounds), metric.singular))
+    w, _, back = tensors(weight, gram, device)
+    pattern, metric = pattern_of(keep, *w.shape), metric_of(gram, damping, w.device)
+    return back(refitted(w, metric.gram, _mask(w, metric, pattern, rounds), metric.singular))
 
 
 def _mask(w: Tensor, metric: Metric, pattern: Pattern, rounds: int) -> Tensor:

@@ -28,12 +28,17 @@ def wanda(weight: Matrix, gram: Matrix | Gram, keep: Keep, *, device: str | torc
 
 
 def magnitude_refit(
-    weight: Matrix, gram: Matrix | Gram, keep: Keep, *, device: str | torch.device | None = None
+    weight: Matrix,
+    gram: Matrix | Gram,
+    keep: Keep,
+    *,
+    damping: float = 0.0,
+    device: str | torch.device | None = None,
 ) -> Matrix:
     """The mask of `magnitude` with the least-squares optimal weights on it: the paper's heuristic for pruning.
 
     Arguments, result and errors as for `exact_obs`; dependent inputs as for `refit`.
     """
-    w, g, back = tensors(weight, gram, device)
-    mask = largest(w * w, pattern_of(keep, *w.shape))
-    return back(refitted(w, g, mask, metric_of(gram, g).singular))
+    w, _, back = tensors(weight, gram, device)
+    metric = metric_of(gram, damping, w.device)
+    return back(refitted(w, metric.gram, largest(w * w, pattern_of(keep, *w.shape)), metric.singular))

@@ -13,7 +13,14 @@ from .metric import metric_of
 from .tensors import Matrix, row_blocks, tensors
 
 
-def refit(weight: Matrix, gram: Matrix | Gram, mask: Matrix, *, device: str | torch.device | None = None) -> Matrix:
+def refit(
+    weight: Matrix,
+    gram: Matrix | Gram,
+    mask: Matrix,
+    *,
+    damping: float = 0.0,
+    device: str | torch.device | None = None,
+) -> Matrix:
     """The best weights where `mask` is not zero: `x_S = w_S + G_SS⁻¹ G_SP w_P` for kept S and pruned P, else zero.
 
     The group update of OBS (OBC section 4, "group OBS formula") written for the kept side. Dead inputs get zero. Where
@@ -35,7 +42,8 @@ def refit(weight: Matrix, gram: Matrix | Gram, mask: Matrix, *, device: str | to
     m, _, _ = tensors(mask, g, device)
     if m.shape != w.shape:
         raise InputError(f"the mask is {tuple(m.shape)}, the weight {tuple(w.shape)}")
-    return back(refitted(w, g, m.to(w.device) != 0, metric_of(gram, g).singular))
+    metric = metric_of(gram, damping, w.device)
+    return back(refitted(w, metric.gram, m.to(w.device) != 0, metric.singular))
 
 
 def refitted(w: Tensor, g: Tensor, mask: Tensor, singular: bool = False) -> Tensor:

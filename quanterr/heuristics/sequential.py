@@ -41,7 +41,7 @@ def refit_target(
     live = g.diagonal() > 0.0
     pull = w @ (c.T - g)
     root = torch.where(live, g.diagonal(), 1.0).sqrt()
-    singular = metric_of(gram, g).singular
+    singular = metric_of(gram, 0.0, w.device).singular
     inner = (g / root / root[:, None])[live][:, live]
     right = (pull / root)[:, live].T
     if singular:

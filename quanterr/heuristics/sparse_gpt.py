@@ -19,6 +19,7 @@ def sparse_gpt(
     keep: Keep,
     *,
     block: int = 128,
+    damping: float = 0.0,
     device: str | torch.device | None = None,
 ) -> Matrix:
     """Sweep over blocks of columns: prune what costs least by OBS among the columns to come, and let those make up.
@@ -39,10 +40,10 @@ def sparse_gpt(
     """
     if isinstance(block, bool) or block != int(block) or block < 1:
         raise InputError(f"block = {block!r} is not a positive number of columns")
-    w, g, back = tensors(weight, gram, device)
+    w, _, back = tensors(weight, gram, device)
     pattern = pattern_of(keep, *w.shape)
     width = grain(pattern) if isinstance(pattern, NofM) else -(-int(block) // grain(pattern)) * grain(pattern)
-    return back(_sweep(w, metric_of(gram, g), pattern, width))
+    return back(_sweep(w, metric_of(gram, damping, w.device), pattern, width))
 
 
 def _sweep(w: Tensor, metric: Metric, pattern: Pattern, width: int) -> Tensor:
@@ -51,8 +52,7 @@ def _sweep(w: Tensor, metric: Metric, pattern: Pattern, width: int) -> Tensor:
     if metric.basis.numel() == 0:
         return torch.zeros_like(w)
     v = metric.folded(w)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(metric.inner))
-    factor = torch.linalg.cholesky(inverse, upper=True)
+    factor = torch.linalg.cholesky(metric.inner_inverse, upper=True)
     for first in range(0, columns, width):
         last = min(first + width, columns)
         low, high = (int(i) for i in torch.searchsorted(metric.basis, torch.tensor([first, last]).to(w.device)))

@@ -8,8 +8,8 @@ from torch import Tensor
 from bounds import BlockSparse, Gram, NofM
 
 from ..errors import InputError
+from .exact_obs import exact_obs
 from .metric import Metric, metric_of
-from .obs import exact_obs
 from .patterns import Keep, LayerSparse, allows, filled, pattern_of
 from .refit import refitted, submatrices, supports
 from .tensors import Matrix, row_blocks, tensors
@@ -25,6 +25,7 @@ def swaps(
     *,
     start: Matrix | None = None,
     rounds: int = 1000,
+    damping: float = 0.0,
     device: str | torch.device | None = None,
 ) -> Matrix:
     """While it helps, replace one kept weight by one pruned weight of its row, the best pair first; refitted.
@@ -43,10 +44,11 @@ def swaps(
     InputError
         A start outside the budget, or `BlockSparse`.
     """
-    w, g, back = tensors(weight, gram, device)
-    pattern, metric = pattern_of(keep, *w.shape), metric_of(gram, g)
+    w, _, back = tensors(weight, gram, device)
+    pattern, metric = pattern_of(keep, *w.shape), metric_of(gram, damping, w.device)
     if isinstance(pattern, BlockSparse):
         raise InputError(f"swaps exchanges single weights, {pattern} prunes blocks: use exact_obs")
+    g = metric.gram
     first, _, _ = tensors(exact_obs(w, metric.source, pattern) if start is None else start, g, device)
     if first.shape != w.shape or not allows(first, pattern):
         raise InputError(f"start {tuple(first.shape)} is not {tuple(w.shape)} with non-zeros as {pattern} allows")

@@ -51,6 +51,30 @@ def tensors(
     return t, g, back
 
 
+def step_units(scale: Matrix | None, target: Tensor) -> Tensor | None:
+    """Weight units of a code step for each target, (rows, columns); None where they do not differ within a row.
+
+    A scale common to a row multiplies its error and changes no choice.
+
+    Raises
+    ------
+    InputError
+        Scales that are not positive and finite, or of a shape that does not stretch to the target's.
+    """
+    if scale is None:
+        return None
+    given = scale.detach() if isinstance(scale, Tensor) else torch.from_numpy(np.array(scale, dtype=np.float64))
+    unit = given.to(target.device, torch.float64)
+    try:
+        full = unit.expand_as(target)
+    except RuntimeError:
+        raise InputError(f"scale {tuple(unit.shape)} does not stretch to the target's {tuple(target.shape)}") from None
+    if not bool(((unit > 0) & torch.isfinite(unit)).all()):
+        row, column = (int(i) for i in torch.argwhere(~((full > 0) & torch.isfinite(full)))[0])
+        raise InputError(f"the scale in row {row}, column {column} is {float(full[row, column])}: scales are positive")
+    return None if unit.dim() == 0 or unit.shape[-1] == 1 else full
+
+
 def live_columns(gram: Matrix | Gram, method: str) -> Tensor:
     """Indices of the inputs that are not always zero, whose Gram matrix has full rank.
 
@@ -78,6 +102,12 @@ def check_box(low: int, high: int) -> None:
         raise InputError(f"codes from {low!r} to {high!r}: low and high are integers with low ≤ high")
 
 
+def check_draws(draws: int) -> None:
+    """Raise InputError unless `draws` is a positive count."""
+    if isinstance(draws, bool) or draws != int(draws) or draws < 1:
+        raise InputError(f"draws = {draws!r}: give a count of at least 1")
+
+
 def check_keep(keep: int, columns: int) -> None:
     """Raise InputError unless `keep` counts columns."""
     if isinstance(keep, bool) or keep != int(keep) or not 0 <= keep <= columns:
@@ -87,3 +117,25 @@ def check_keep(keep: int, columns: int) -> None:
 def rounded(t: Tensor, low: int, high: int) -> Tensor:
     """The nearest code; ties go up, as in `bounds.IntegerBox`."""
     return torch.floor(t + 0.5).clamp(low, high)
+
+
+def errors(step: Tensor, gram: Tensor) -> Tensor:
+    """(rows,) `stepᵀ gram step`, in float64 without any allowance: to compare, not to claim."""
+    return ((step @ gram) * step).sum(1)
+
+
+class Best:
+    """The best codes offered so far, row by row; `unit` as `step_units` gives it."""
+
+    def __init__(self, target: Tensor, gram: Tensor, unit: Tensor | None) -> None:
+        self._target, self._gram, self._unit = target, gram, unit
+        self.codes = torch.zeros_like(target)
+        self.error = torch.full_like(target[:, 0], torch.inf)
+
+    def offer(self, x: Tensor) -> None:
+        """(rows, columns) codes; among equals the first offered stays."""
+        step = x - self._target
+        error = errors(step if self._unit is None else step * self._unit, self._gram)
+        better = error < self.error
+        self.error = torch.where(better, error, self.error)
+        self.codes = torch.where(better[:, None], x, self.codes)
