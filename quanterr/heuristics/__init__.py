@@ -12,6 +12,7 @@ from .patterns import Keep, LayerSparse, judged
 from .refit import refit
 from .rounding import nearest
 from .sequential import irreducible, refit_target
+from .sparse_codes import exchange_codes, prune_then_quantize
 from .sparse_gpt import sparse_gpt
 from .swaps import swaps
 
@@ -38,6 +39,7 @@ __all__ = [
     "damped",
     "exact_obs",
     "exact_obs_trace",
+    "exchange_codes",
     "irreducible",
     "judged",
     "local_search",
@@ -45,6 +47,7 @@ __all__ = [
     "magnitude_refit",
     "nearest",
     "obq",
+    "prune_then_quantize",
     "refit",
     "refit_target",
     "sparse_gpt",

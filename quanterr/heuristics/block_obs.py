@@ -15,9 +15,9 @@ def block_mask(v: Tensor, metric: Metric, pattern: BlockSparse) -> Tensor:
     """Mask on the basis: take out the block P with the least `w_Pᵀ ((gram⁻¹)_P)⁻¹ w_P` (equation 5)."""
     mask = metric.unfolded(torch.ones_like(v)) != 0
     columns, size = mask.shape[1], pattern.size
-    used = mask[0].reshape(-1, size).any(1)
-    if len(metric.basis) == 0:
+    if v.numel() == 0:
         return mask[:, metric.basis]
+    used = mask[0].reshape(-1, size).any(1)
     start = metric.unfolded(metric.unfolded(metric.inner_inverse).T.contiguous())
     members = torch.arange(columns, device=v.device).reshape(-1, size)
     empty = (~mask[0]).double().reshape(-1, size)
