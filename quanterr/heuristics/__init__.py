@@ -4,10 +4,21 @@ from .descent import local_search
 from .exact_obs import exact_obs, exact_obs_trace
 from .nearest_plane import babai
 from .obq import obq
-from .rounding import nearest
+from .park_boyd import park_boyd
+from .rounding import nearest, stochastic
+from .sampling import k_best, klein
 from .sparse import magnitude, magnitude_refit, swaps
 
-QUANTIZERS = {"nearest": nearest, "babai": babai, "obq": obq, "local_search": local_search}
+QUANTIZERS = {
+    "nearest": nearest,
+    "stochastic": stochastic,
+    "babai": babai,
+    "obq": obq,
+    "k_best": k_best,
+    "klein": klein,
+    "local_search": local_search,
+    "park_boyd": park_boyd,
+}
 PRUNERS = {
     "magnitude": magnitude,
     "magnitude_refit": magnitude_refit,
@@ -21,10 +32,14 @@ __all__ = [
     "babai",
     "exact_obs",
     "exact_obs_trace",
+    "k_best",
+    "klein",
     "local_search",
     "magnitude",
     "magnitude_refit",
     "nearest",
     "obq",
+    "park_boyd",
+    "stochastic",
     "swaps",
 ]

@@ -15,8 +15,8 @@ from .full_rank import FullRank, codes
 from .tensors import Matrix, rounded
 
 BLOCK = 64
-#: Box QP: iterations of ADMM at unit diagonal, its penalty and over-relaxation.
-ADMM_STEPS, PENALTY, RELAXATION = 300, 0.3, 1.6
+#: ADMM for the minimiser over the box: most steps, over-relaxation, and how still (in codes) it must stand to stop.
+ADMM_STEPS, RELAXATION, STILL = 1000, 1.6, 1e-2
 
 #: Codes for column k at the centres (rows,), both in code units.
 Rounder = Callable[[int, Tensor], Tensor]
@@ -70,7 +70,7 @@ class Plane:
     firmness : (columns,) `r_kk²`, by which an error at column k costs once all earlier codes are fixed; weight units
     coupling : (columns, columns) `r_jk / r_kk`, what an error at column j moves the centre of column k by
     target, unit : (columns, rows) in weight units; unit is None where all are 1
-    charge : (columns, rows) by which centres move for the multipliers of the box, or None
+    charge : (columns, rows) how far centres move down for the multipliers of the box, or None
     """
 
     def __init__(self, t: Tensor, gram: Tensor, unit: Tensor | None, order: str, box: tuple[int, int] | None = None):
@@ -120,20 +120,23 @@ def box_multipliers(target: Tensor, gram: Tensor, unit: Tensor | None, low: int,
     ADMM on all rows with one factor. However far it has converged, the multipliers sit on bounds and have the right
     sign; they only steer the rounding, so nothing rests on their accuracy.
     """
-    weight = PENALTY * gram.diagonal()
-    factor = torch.linalg.cholesky(gram + torch.diag(weight))
-    inverse = torch.cholesky_inverse(factor)
+    root = gram.diagonal().sqrt()
+    spectrum = torch.linalg.eigvalsh(gram / root / root[:, None])
+    weight = float((spectrum[0].clamp_min(1e-6) * spectrum[-1]).sqrt()) * gram.diagonal()[:, None]
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram + torch.diag(weight[:, 0])))
     pull = gram @ target
-    step = torch.ones_like(target) if unit is None else unit
-    bottom, top = low * step, high * step
+    size = torch.ones_like(target) if unit is None else unit
+    bottom, top = low * size, high * size
     z = torch.clamp(target, bottom, top)
     dual = torch.zeros_like(target)
-    for _ in range(ADMM_STEPS):
-        v = inverse @ (pull + weight[:, None] * (z - dual))
-        v = RELAXATION * v + (1.0 - RELAXATION) * z + dual
-        z = torch.clamp(v, bottom, top)
-        dual = v - z
-    return -weight[:, None] * dual
+    for count in range(ADMM_STEPS):
+        v = inverse @ torch.addcmul(pull, weight, z - dual)
+        v = v.mul_(RELAXATION).add_(z, alpha=1.0 - RELAXATION).add_(dual)
+        before, z = z, torch.clamp(v, bottom, top)
+        before_dual, dual = dual, v - z
+        if count % 10 == 9 and bool(((z - before).abs() + (dual - before_dual).abs() < STILL * size).all()):
+            break
+    return -weight * dual
 
 
 def _natural(g: Tensor) -> Tensor:
