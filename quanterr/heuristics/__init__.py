@@ -1,5 +1,6 @@
 """Good feasible points, batched over rows: quantisers give codes, pruners weights. Float64, numpy or torch alike."""
 
+from .alternation import alternate
 from .descent import local_search
 from .exact_obs import exact_obs, exact_obs_trace
 from .nearest_plane import babai
@@ -29,6 +30,7 @@ PRUNERS = {
 __all__ = [
     "PRUNERS",
     "QUANTIZERS",
+    "alternate",
     "babai",
     "exact_obs",
     "exact_obs_trace",

@@ -72,7 +72,7 @@ def step_units(scale: Matrix | None, target: Tensor) -> Tensor | None:
     if not bool(((unit > 0) & torch.isfinite(unit)).all()):
         row, column = (int(i) for i in torch.argwhere(~((full > 0) & torch.isfinite(full)))[0])
         raise InputError(f"the scale in row {row}, column {column} is {float(full[row, column])}: scales are positive")
-    return None if unit.dim() == 0 or unit.shape[-1] == 1 else full
+    return None if bool((full == full[:, :1]).all()) else full
 
 
 def live_columns(gram: Matrix | Gram, method: str) -> Tensor:
