@@ -34,7 +34,7 @@ BOUNDS_ORDER = [
 QUANTERR_ORDER = [
     "errors", "distributions", "grids", "expected", "scaling", "code_grid", "contestants", "layers", "units", "store",
     "workers", "report", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "session",
-    "commands_scan", "cli", "__main__",
+    "compare", "compare_plot", "terminal", "commands_compare", "commands_scan", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from .rounding import nearest, stochastic
 from .sampling import k_best, klein
 from .sparse import magnitude, magnitude_refit, swaps
 
+#: Quick enough for whole layers; `park_boyd` solves a semidefinite programme for each row.
 QUANTIZERS = {
     "nearest": nearest,
     "stochastic": stochastic,
@@ -18,7 +19,6 @@ QUANTIZERS = {
     "k_best": k_best,
     "klein": klein,
     "local_search": local_search,
-    "park_boyd": park_boyd,
 }
 PRUNERS = {
     "magnitude": magnitude,
