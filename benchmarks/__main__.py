@@ -13,6 +13,7 @@ ALL = (
     "exact_search",
     "expected_error",
     "growth",
+    "heuristics_quantization",
     "paper_bound",
     "peers_integers",
     "peers_pruning",

@@ -43,7 +43,8 @@ def babai(
     ----------
     order : which columns are rounded first
         `natural` (0, 1, 2, …), `activation` (largest diagonal first, GPTQ's act-order), or `sorted_qr` (Wübben et al.
-        2001: the factor's columns by smallest remaining norm, so that the firmest are rounded first).
+        2001: the factor's columns by smallest remaining norm, so that the firmest are rounded first). All rows share
+        it: scales within a row do not change it.
     box_aware : bool
         Move the centre to where the box's real minimiser has it, and charge each code for the multiplier of the bound
         it leaves: the same error up to a constant, but the columns rounded first know that later ones will be clipped.
