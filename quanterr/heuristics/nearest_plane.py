@@ -69,25 +69,25 @@ class Plane:
     Attributes
     ----------
     firmness : (columns,) `r_kk²`, by which an error at column k costs once all earlier codes are fixed; weight units
-    coupling : (columns, columns) `r_jk / r_kk`, what an error at column j moves the centre of column k by
+    factor : (columns, columns) upper triangular R: `r_jk / r_kk` is what an error at column j moves the centre of
+        column k by
     target, unit : (columns, rows) in weight units; unit is None where all are 1
     charge : (columns, rows) how far centres move down for the multipliers of the box, or None
     """
 
     def __init__(self, t: Tensor, gram: Tensor, unit: Tensor | None, order: str, box: tuple[int, int] | None = None):
         self.order = ORDERS[order](gram)
-        metric = gram[self.order][:, self.order]
-        factor = torch.linalg.cholesky(metric.flip(0, 1)).flip(0, 1)
-        self.firmness = factor.diagonal().square()
-        self.coupling = factor / factor.diagonal()
+        metric = gram.index_select(0, self.order).index_select(1, self.order)
+        self.factor = upper_factor(metric)
+        self.firmness = self.factor.diagonal().square()
         self.unit = None if unit is None else unit[:, self.order].T.contiguous()
         weight = t[:, self.order].T.contiguous()
         self.target = weight if self.unit is None else weight * self.unit
         self.charge: Tensor | None = None
         if box is not None:
             slope = box_multipliers(self.target, metric, self.unit, *box)
-            lower = torch.linalg.cholesky(metric)
-            self.target = self.target + torch.cholesky_solve(slope, lower)
+            half = torch.linalg.solve_triangular(self.factor, slope, upper=True)
+            self.target = self.target + torch.linalg.solve_triangular(self.factor.T, half, upper=False)
             self.charge = slope / self.firmness[:, None]
 
     def walk(self, choose: Rounder) -> Tensor:
@@ -97,10 +97,12 @@ class Plane:
         step = torch.empty_like(self.target)
         for first in range(0, columns, BLOCK):
             block = slice(first, min(first + BLOCK, columns))
-            centres = torch.addmm(self.target[block], self.coupling[:first, block].T, step[:first])
+            scale = self.factor.diagonal()[block]
+            moved = self.factor[:first, block].T @ step[:first]
+            centres = torch.addcdiv(self.target[block], moved, scale[:, None])
             if self.charge is not None:
                 centres -= self.charge[block]
-            inner = self.coupling[block, block].T.contiguous()
+            inner = self.factor[block, block].T / scale[:, None]
             for i in range(len(centres)):
                 k = first + i
                 centre = torch.addmv(centres[i], step[first:k].T, inner[i, :i])
@@ -138,6 +140,12 @@ def box_multipliers(target: Tensor, gram: Tensor, unit: Tensor | None, low: int,
         if count % 10 == 9 and bool(((z - before).abs() + (dual - before_dual).abs() < STILL * size).all()):
             break
     return -weight * dual
+
+
+def upper_factor(gram: Tensor) -> Tensor:
+    """Upper triangular R with `R Rᵀ = gram`: a Cholesky factor from the last column to the first."""
+    lower: Tensor = torch.linalg.cholesky(gram.flip(0, 1))
+    return lower.flip(0, 1)
 
 
 def _natural(g: Tensor) -> Tensor:

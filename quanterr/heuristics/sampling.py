@@ -64,7 +64,9 @@ def _beam(plane: Plane, low: int, high: int, beam: int) -> Tensor:
     cost = plane.target.new_zeros(rows, 1)
     walked: list[tuple[Tensor, Tensor]] = []
     for first in range(0, columns, BLOCK):
-        inner = plane.coupling[first : first + BLOCK, first : first + BLOCK]
+        pivots = plane.factor.diagonal()
+        block = slice(first, min(first + BLOCK, columns))
+        inner = plane.factor[block, block] / pivots[block]
         paths = cost.shape[1]
         origin = torch.arange(paths, device=cost.device).expand(rows, paths)
         x = cost.new_empty(rows, paths, 0)
@@ -86,7 +88,7 @@ def _beam(plane: Plane, low: int, high: int, beam: int) -> Tensor:
             x = torch.cat([x[every, parent], choice.flatten(1).gather(1, best)[:, :, None]], dim=2)
             step = torch.cat([step[every, parent], error.flatten(1).gather(1, best)[:, :, None]], dim=2)
         walked.append((origin, x))
-        rest = plane.coupling[first : first + len(inner), first + len(inner) :]
+        rest = plane.factor[block, block.stop :] / pivots[block.stop :]
         centres = centres[every, origin, len(inner) :] + step @ rest
     path = cost.argmin(1, keepdim=True)
     parts = []
