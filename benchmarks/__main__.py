@@ -14,6 +14,7 @@ ALL = (
     "expected_error",
     "growth",
     "heuristics_pruning",
+    "heuristics_quantization",
     "paper_bound",
     "peers_integers",
     "peers_pruning",

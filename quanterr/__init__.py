@@ -7,6 +7,7 @@
 
 from . import layers
 from .certify import Progress, certify
+from .compare import Comparison, Trial, compare
 from .distributions import (
     Empirical,
     Gaussian,
@@ -56,6 +57,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ChunkRefused",
     "CodebookGrid",
+    "Comparison",
     "Empirical",
     "FloatGrid",
     "Gaussian",
@@ -76,6 +78,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StudentT",
+    "Trial",
     "Uniform",
     "Verdict",
     "break_even",
@@ -83,6 +86,7 @@ __all__ = [
     "certify",
     "clipping_error",
     "code_entropy",
+    "compare",
     "joint_error",
     "joint_snr",
     "layers",

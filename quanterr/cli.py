@@ -10,18 +10,32 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bounds import BranchAndBound
 
 from .certify import Progress as Solved
 from .certify import certify as certify_layers
+from .commands_compare import register as register_compare
 from .commands_compress import register as register_compress
 from .commands_scan import register as register_scan
 from .errors import QuanterrError
 from .store import Store
 from .table import summary, verdict_table
+from .terminal import (
+    BatchSizeOption,
+    DampingOption,
+    DeviceOption,
+    ImageSizeOption,
+    InputsOption,
+    ModelOption,
+    PresetOption,
+    SamplesOption,
+    SeedOption,
+    console,
+    guarded,
+    parse_bits,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -34,8 +48,6 @@ app = typer.Typer(
         "`quanterr show` prints and draws that file again."
     ),
 )
-console = Console()
-INTERRUPTED = 130
 REFUSALS_SHOWN = 5
 
 
@@ -46,19 +58,9 @@ def _root() -> None:
 
 @app.command()
 def certify(
-    preset: Annotated[
-        str | None, typer.Option(help="A network with inputs and layers to look at, e.g. efficientnet-lite0.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help='Your network: "package.module:factory" or "package.module:factory(depth=18)".'),
-    ] = None,
-    inputs: Annotated[
-        str | None,
-        typer.Option(
-            help='Calibration inputs: a folder of images, a .npy/.npz/.pt file, or "package.module:function".'
-        ),
-    ] = None,
+    preset: PresetOption = None,
+    model: ModelOption = None,
+    inputs: InputsOption = None,
     layers: Annotated[
         list[str] | None,
         typer.Option(help='Layers by name; globs such as "blocks.*.conv_pw". Repeat for more; default: all.'),
@@ -68,15 +70,13 @@ def certify(
         int, typer.Option(min=0, help="Columns solved together (36 as in the paper, at most 128); 0: whole layers.")
     ] = 36,
     scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse (the paper's), max or lp.")] = "mse",
-    image_size: Annotated[int, typer.Option(min=1, help="Images are resized and cropped to this square.")] = 224,
-    batch_size: Annotated[int, typer.Option(min=1, help="Inputs per forward pass; less needs less memory.")] = 8,
-    samples: Annotated[int | None, typer.Option(min=1, help="Use at most so many inputs, drawn by --seed.")] = None,
-    damping: Annotated[
-        float, typer.Option(min=0.0, help="Added to the Gram diagonal, as a fraction of its mean; reported.")
-    ] = 0.0,
-    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda, cuda:1, …")] = "cpu",
+    image_size: ImageSizeOption = 224,
+    batch_size: BatchSizeOption = 8,
+    samples: SamplesOption = None,
+    damping: DampingOption = 0.0,
+    device: DeviceOption = "cpu",
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
-    seed: Annotated[int, typer.Option(help="Seeds torch, numpy and the draw of samples.")] = 0,
+    seed: SeedOption = 0,
     max_nodes: Annotated[
         int | None, typer.Option(min=1, help="Search nodes a row before it is left open, between proven bounds.")
     ] = None,
@@ -95,9 +95,9 @@ def certify(
     """
     from .session import Session, load
 
-    with _guarded(out):
+    with guarded(f"; what was solved is kept in {out}: run the same command to go on"):
         store = Store(out)  # first: an unwritable place should not cost a capture
-        widths = _parse_bits(bits)
+        widths = parse_bits(bits)
         search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
         began = time.monotonic()
         wanted = Session(
@@ -144,7 +144,7 @@ def show(
     """Print the verdicts of the newest finished run again, without its network."""
     from .report import Report
 
-    with _guarded(store):
+    with guarded(""):
         if not store.is_file():
             raise QuanterrError(f"{store} does not exist: pass the file that `quanterr certify --out` wrote")
         title, records = Store(store).last_run()
@@ -154,6 +154,7 @@ def show(
             report.to_frame().to_csv(csv, index=False)
 
 
+register_compare(app)
 register_scan(app)
 register_compress(app)
 
@@ -164,18 +165,6 @@ def _present(report: Any, figure: Path | None) -> None:
     if figure is not None:
         paths = report.save_figure(figure)
         console.print("Figure: " + ", ".join(map(str, paths)))
-
-
-def _parse_bits(text: str) -> tuple[int, ...]:
-    """`2-8` or `2,4,8` or a mixture."""
-    widths: list[int] = []
-    try:
-        for part in text.split(","):
-            first, _, last = part.strip().partition("-")
-            widths.extend(range(int(first), int(last or first) + 1))
-    except ValueError:
-        raise QuanterrError(f"--bits {text!r}: write a range such as 2-8 or a list such as 2,4,8") from None
-    return tuple(widths)
 
 
 def _cores() -> int:
@@ -209,22 +198,6 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
             )
 
         yield show
-
-
-@contextmanager
-def _guarded(out: Path) -> Iterator[None]:
-    """One clear line and a non-zero exit for what a user can mend."""
-    try:
-        yield
-    except QuanterrError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        _fail(f"interrupted; what was solved is kept in {out}: run the same command to go on", INTERRUPTED)
-
-
-def _fail(message: str, code: int = 1) -> None:
-    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
 
 
 def main() -> None:

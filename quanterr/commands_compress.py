@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from .errors import InputError, QuanterrError
+from .errors import InputError
+from .terminal import (
+    BatchSizeOption,
+    DeviceOption,
+    ImageSizeOption,
+    InputsOption,
+    ModelOption,
+    PresetOption,
+    SamplesOption,
+    SeedOption,
+    console,
+    guarded,
+)
 
 if TYPE_CHECKING:
     from .compression import Outcome
 
-console = Console()
-INTERRUPTED = 130
 NOTES_SHOWN = 10
 
 
@@ -27,15 +34,9 @@ def register(app: typer.Typer) -> None:
 
 
 def compress(
-    preset: Annotated[str | None, typer.Option(help="A network with inputs, e.g. efficientnet-lite0.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help='Your network: "package.module:factory" or "package.module:factory(depth=18)".'),
-    ] = None,
-    inputs: Annotated[
-        str | None,
-        typer.Option(help='Inputs: a folder of images, a .npy/.npz/.pt file, or "package.module:function".'),
-    ] = None,
+    preset: PresetOption = None,
+    model: ModelOption = None,
+    inputs: InputsOption = None,
     layers: Annotated[
         list[str] | None, typer.Option(help="Layers that --method is for, by glob; repeat for more; default: all.")
     ] = None,
@@ -68,11 +69,11 @@ def compress(
     held_out: Annotated[
         float, typer.Option(help="Share of the inputs, the last ones, that only the comparison sees.")
     ] = 0.25,
-    image_size: Annotated[int, typer.Option(min=1, help="Images are resized and cropped to this square.")] = 224,
-    batch_size: Annotated[int, typer.Option(min=1, help="Inputs per forward pass; less needs less memory.")] = 8,
-    samples: Annotated[int | None, typer.Option(min=1, help="Use at most so many inputs, drawn by --seed.")] = None,
-    device: Annotated[str, typer.Option(help="Where the network runs and methods compute: cpu, cuda, …")] = "cpu",
-    seed: Annotated[int, typer.Option(help="Seeds torch, numpy and the draw of samples.")] = 0,
+    image_size: ImageSizeOption = 224,
+    batch_size: BatchSizeOption = 8,
+    samples: SamplesOption = None,
+    device: DeviceOption = "cpu",
+    seed: SeedOption = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="The compressed state dict.")] = Path(
         "compressed.safetensors"
     ),
@@ -90,7 +91,7 @@ def compress(
     from .compression import compress as compress_network
     from .session import Session, network
 
-    with _guarded():
+    with guarded(": nothing was written"):
         for path in (out, csv):
             if path is not None and not path.parent.is_dir():
                 raise InputError(f"the folder {path.parent} does not exist: make it, or choose another for {path.name}")
@@ -147,19 +148,3 @@ def _present(outcome: Outcome, title: str) -> None:
 
 def _some(names: tuple[str, ...]) -> str:
     return "" if not names else f" ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
-
-
-@contextmanager
-def _guarded() -> Iterator[None]:
-    """One clear line and a non-zero exit for what a user can mend."""
-    try:
-        yield
-    except (QuanterrError, OSError) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted: nothing was written", INTERRUPTED)
-
-
-def _fail(message: str, code: int = 1) -> None:
-    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True, markup=True)
-    raise typer.Exit(code)

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .errors import InputError, QuanterrError
+from .errors import InputError
 from .scan import ScanProgress, WeightRecord
 from .scan import scan as scan_weights
+from .terminal import console, guarded, parse_bits
 
-console = Console()
-INTERRUPTED = 130
 NOTES_SHOWN = 10
 
 
@@ -54,8 +52,8 @@ def scan(
     from .scan.scanning import to_frame
     from .scan.table import notes, summary_table, tensor_table
 
-    with _guarded():
-        widths = _parse_bits(bits)
+    with guarded(": nothing was written"):
+        widths = parse_bits(bits)
         shown = show_bits or (4 if 4 in widths else widths[len(widths) // 2])
         if shown not in widths:
             raise InputError(f"--show-bits {shown} is not among --bits {bits}: add it there")
@@ -107,7 +105,7 @@ def figures(
     """
     from .figures import draw_all
 
-    with _guarded():
+    with guarded(": nothing was written"):
         with console.status("drawing"):
             written = draw_all(out, data=data, model=model)
         for path in written:
@@ -122,20 +120,6 @@ def _closing(records: list[WeightRecord], group: int) -> str:
         f"for {group} weights in it; their storage is not counted. Errors of weights, not of outputs: see "
         "`quanterr certify`."
     )
-
-
-def _parse_bits(text: str) -> tuple[int, ...]:
-    """`2-8` or `2,4,8` or a mixture, ascending."""
-    widths: set[int] = set()
-    try:
-        for part in text.split(","):
-            first, _, last = part.strip().partition("-")
-            widths.update(range(int(first), int(last or first) + 1))
-    except ValueError:
-        widths = set()
-    if not widths:
-        raise InputError(f"--bits {text!r}: write a range such as 2-8 or a list such as 2,4,8")
-    return tuple(sorted(widths))
 
 
 def _require_pyarrow() -> None:
@@ -157,19 +141,3 @@ def _live_progress() -> Iterator[Callable[[ScanProgress], None]]:
             bar.update(task, total=now.tensors_total, completed=now.tensors_done, last=now.tensor)
 
         yield show
-
-
-@contextmanager
-def _guarded() -> Iterator[None]:
-    """One clear line and a non-zero exit for what a user can mend."""
-    try:
-        yield
-    except (QuanterrError, OSError) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted: nothing was written", INTERRUPTED)
-
-
-def _fail(message: str, code: int = 1) -> None:
-    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
-    raise typer.Exit(code)

@@ -33,8 +33,9 @@ BOUNDS_ORDER = [
     "verbs",
 ]
 QUANTERR_ORDER = [
-    "errors", "distributions", "grids", "expected", "scaling", "contestants", "layers", "units", "store", "workers",
-    "report", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "session",
+    "errors", "distributions", "grids", "expected", "scaling", "code_grid", "contestants", "layers", "units", "store",
+    "workers", "report", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "session",
+    "compare", "compare_plot", "terminal", "commands_compare",
     "compression", "commands_compress", "commands_scan", "cli", "__main__",
 ]  # fmt: skip
 

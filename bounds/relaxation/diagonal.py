@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -58,15 +59,22 @@ def _bounded(problem: LeastSquares) -> bool:
     return bool(np.isfinite(problem.feasible.reach(flat, np.ones_like(problem.target), problem.target)).all())
 
 
+_known: WeakKeyDictionary[Gram, dict[float, Array]] = WeakKeyDictionary()
+
+
 def shared_diagonal(gram: Gram, floor: float = 0.0) -> Array:
     """The diagonal of largest trace, (columns,), with `floor` (see `DiagonalSplit`); legal for singular matrices.
 
     A singular matrix is lifted by a few roundings of its diagonal first, which are subtracted from `D` again.
+    Computed at its first use and kept as long as the Gram lives: half a minute at 1,536 columns.
     """
-    scale = gram.array.diagonal()
-    lift = definite_lift(gram)
-    base = floor * max(gram.smallest_eigenvalue, 0.0) - lift
-    return np.asarray(max_trace_diagonal(gram.array - np.diag(base * scale)) + base * scale)
+    kept = _known.setdefault(gram, {})
+    if floor not in kept:
+        scale = gram.array.diagonal()
+        base = floor * max(gram.smallest_eigenvalue, 0.0) - definite_lift(gram)
+        kept[floor] = np.asarray(max_trace_diagonal(gram.array - np.diag(base * scale)) + base * scale)
+        kept[floor].setflags(write=False)
+    return kept[floor]
 
 
 def definite_lift(gram: Gram) -> float:

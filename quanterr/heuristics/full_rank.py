@@ -14,7 +14,7 @@ from bounds import Gram
 from bounds.gram import SINGULAR
 
 from ..errors import InputError
-from .tensors import Matrix, check_box, rounded, step_units, tensors
+from .tensors import Matrix, check_box, check_fit, rounded, rows_of, step_units
 
 Solver = Callable[[Tensor, "FullRank", Tensor | None], Tensor]
 
@@ -86,7 +86,7 @@ def full_rank(gram: Matrix | Gram, damping: float, device: torch.device) -> Full
     array = torch.from_numpy(gram.array.copy()).to(device)
     keep = torch.from_numpy(kept.astype(np.int64)).to(device)
     rest = torch.from_numpy(redundant.astype(np.int64)).to(device)
-    metric = array[keep][:, keep]
+    metric = array[keep][:, keep] if len(rest) else array
     cross = array[keep][:, rest]
     spread = torch.cholesky_solve(cross, torch.linalg.cholesky(metric)).T if len(rest) and len(keep) else cross.T
     return FullRank(keep, rest, metric, spread)
@@ -109,7 +109,8 @@ def codes(
     scale (rows, k) where it differs within a row, else None.
     """
     check_box(low, high)
-    t, _, back = tensors(target, gram, device)
+    t, back = rows_of(target, device)
+    check_fit(t, gram.array.shape if isinstance(gram, Gram) else gram.shape)
     unit = step_units(scale, t)
     metric = full_rank(gram, damping, t.device)
     x = rounded(t, low, high)

@@ -15,8 +15,8 @@ from .full_rank import FullRank, codes
 from .tensors import Matrix, rounded
 
 BLOCK = 64
-#: Box QP: iterations of ADMM at unit diagonal, its penalty and over-relaxation.
-ADMM_STEPS, PENALTY, RELAXATION = 300, 0.3, 1.6
+#: ADMM for the minimiser over the box: most steps, over-relaxation, and how still (in codes) it must stand to stop.
+ADMM_STEPS, RELAXATION, STILL = 1000, 1.6, 1e-2
 
 #: Codes for column k at the centres (rows,), both in code units.
 Rounder = Callable[[int, Tensor], Tensor]
@@ -43,7 +43,8 @@ def babai(
     ----------
     order : which columns are rounded first
         `natural` (0, 1, 2, …), `activation` (largest diagonal first, GPTQ's act-order), or `sorted_qr` (Wübben et al.
-        2001: the factor's columns by smallest remaining norm, so that the firmest are rounded first).
+        2001: the factor's columns by smallest remaining norm, so that the firmest are rounded first). All rows share
+        it: scales within a row do not change it.
     box_aware : bool
         Move the centre to where the box's real minimiser has it, and charge each code for the multiplier of the bound
         it leaves: the same error up to a constant, but the columns rounded first know that later ones will be clipped.
@@ -68,25 +69,25 @@ class Plane:
     Attributes
     ----------
     firmness : (columns,) `r_kk²`, by which an error at column k costs once all earlier codes are fixed; weight units
-    coupling : (columns, columns) `r_jk / r_kk`, what an error at column j moves the centre of column k by
+    factor : (columns, columns) upper triangular R: `r_jk / r_kk` is what an error at column j moves the centre of
+        column k by
     target, unit : (columns, rows) in weight units; unit is None where all are 1
-    charge : (columns, rows) by which centres move for the multipliers of the box, or None
+    charge : (columns, rows) how far centres move down for the multipliers of the box, or None
     """
 
     def __init__(self, t: Tensor, gram: Tensor, unit: Tensor | None, order: str, box: tuple[int, int] | None = None):
         self.order = ORDERS[order](gram)
-        metric = gram[self.order][:, self.order]
-        factor = torch.linalg.cholesky(metric.flip(0, 1)).flip(0, 1)
-        self.firmness = factor.diagonal().square()
-        self.coupling = factor / factor.diagonal()
+        metric = gram.index_select(0, self.order).index_select(1, self.order)
+        self.factor = upper_factor(metric)
+        self.firmness = self.factor.diagonal().square()
         self.unit = None if unit is None else unit[:, self.order].T.contiguous()
         weight = t[:, self.order].T.contiguous()
         self.target = weight if self.unit is None else weight * self.unit
         self.charge: Tensor | None = None
         if box is not None:
             slope = box_multipliers(self.target, metric, self.unit, *box)
-            lower = torch.linalg.cholesky(metric)
-            self.target = self.target + torch.cholesky_solve(slope, lower)
+            half = torch.linalg.solve_triangular(self.factor, slope, upper=True)
+            self.target = self.target + torch.linalg.solve_triangular(self.factor.T, half, upper=False)
             self.charge = slope / self.firmness[:, None]
 
     def walk(self, choose: Rounder) -> Tensor:
@@ -96,10 +97,12 @@ class Plane:
         step = torch.empty_like(self.target)
         for first in range(0, columns, BLOCK):
             block = slice(first, min(first + BLOCK, columns))
-            centres = torch.addmm(self.target[block], self.coupling[:first, block].T, step[:first])
+            scale = self.factor.diagonal()[block]
+            moved = self.factor[:first, block].T @ step[:first]
+            centres = torch.addcdiv(self.target[block], moved, scale[:, None])
             if self.charge is not None:
                 centres -= self.charge[block]
-            inner = self.coupling[block, block].T.contiguous()
+            inner = self.factor[block, block].T / scale[:, None]
             for i in range(len(centres)):
                 k = first + i
                 centre = torch.addmv(centres[i], step[first:k].T, inner[i, :i])
@@ -120,20 +123,29 @@ def box_multipliers(target: Tensor, gram: Tensor, unit: Tensor | None, low: int,
     ADMM on all rows with one factor. However far it has converged, the multipliers sit on bounds and have the right
     sign; they only steer the rounding, so nothing rests on their accuracy.
     """
-    weight = PENALTY * gram.diagonal()
-    factor = torch.linalg.cholesky(gram + torch.diag(weight))
-    inverse = torch.cholesky_inverse(factor)
+    root = gram.diagonal().sqrt()
+    spectrum = torch.linalg.eigvalsh(gram / root / root[:, None])
+    weight = float((spectrum[0].clamp_min(1e-6) * spectrum[-1]).sqrt()) * gram.diagonal()[:, None]
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram + torch.diag(weight[:, 0])))
     pull = gram @ target
-    step = torch.ones_like(target) if unit is None else unit
-    bottom, top = low * step, high * step
+    size = torch.ones_like(target) if unit is None else unit
+    bottom, top = low * size, high * size
     z = torch.clamp(target, bottom, top)
     dual = torch.zeros_like(target)
-    for _ in range(ADMM_STEPS):
-        v = inverse @ (pull + weight[:, None] * (z - dual))
-        v = RELAXATION * v + (1.0 - RELAXATION) * z + dual
-        z = torch.clamp(v, bottom, top)
-        dual = v - z
-    return -weight[:, None] * dual
+    for count in range(ADMM_STEPS):
+        v = inverse @ torch.addcmul(pull, weight, z - dual)
+        v = v.mul_(RELAXATION).add_(z, alpha=1.0 - RELAXATION).add_(dual)
+        before, z = z, torch.clamp(v, bottom, top)
+        before_dual, dual = dual, v - z
+        if count % 10 == 9 and bool(((z - before).abs() + (dual - before_dual).abs() < STILL * size).all()):
+            break
+    return -weight * dual
+
+
+def upper_factor(gram: Tensor) -> Tensor:
+    """Upper triangular R with `R Rᵀ = gram`: a Cholesky factor from the last column to the first."""
+    lower: Tensor = torch.linalg.cholesky(gram.flip(0, 1))
+    return lower.flip(0, 1)
 
 
 def _natural(g: Tensor) -> Tensor:

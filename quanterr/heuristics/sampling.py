@@ -26,22 +26,25 @@ def k_best(
     *,
     beam: int = 16,
     order: str = "sorted_qr",
+    box_aware: bool = True,
     scale: Matrix | None = None,
     damping: float = 0.0,
     device: str | torch.device | None = None,
 ) -> Matrix:
     """Of all extensions by one column of the `beam` paths kept so far, the `beam` with the least error go on.
 
-    The K-best (M-algorithm) decoder of Guo & Nilsson 2006 on real codes; 1 is `babai`. Among equals the nearest code of
-    the better path comes first. The other arguments, result and errors as for `babai`.
+    The K-best (M-algorithm) decoder of Guo & Nilsson 2006 on the codes of a box. `beam=1, box_aware=False` is `babai`.
+    The other arguments, result and errors as for `babai`; memory is bounded by the rows in flight.
     """
     if isinstance(beam, bool) or beam != int(beam) or beam < 1:
         raise InputError(f"beam = {beam!r}: give a count of at least 1")
 
+    box = (low, high) if box_aware else None
+
     def solve(t: Tensor, metric: FullRank, unit: Tensor | None) -> Tensor:
         x = torch.empty_like(t)
         for block in row_blocks(len(t), 32 * beam * t.shape[1]):
-            plane = Plane(t[block], metric.gram, None if unit is None else unit[block], order)
+            plane = Plane(t[block], metric.gram, None if unit is None else unit[block], order, box)
             x[block] = plane.back(_beam(plane, low, high, beam))
         return x
 
@@ -61,7 +64,9 @@ def _beam(plane: Plane, low: int, high: int, beam: int) -> Tensor:
     cost = plane.target.new_zeros(rows, 1)
     walked: list[tuple[Tensor, Tensor]] = []
     for first in range(0, columns, BLOCK):
-        inner = plane.coupling[first : first + BLOCK, first : first + BLOCK]
+        pivots = plane.factor.diagonal()
+        block = slice(first, min(first + BLOCK, columns))
+        inner = plane.factor[block, block] / pivots[block]
         paths = cost.shape[1]
         origin = torch.arange(paths, device=cost.device).expand(rows, paths)
         x = cost.new_empty(rows, paths, 0)
@@ -70,10 +75,12 @@ def _beam(plane: Plane, low: int, high: int, beam: int) -> Tensor:
             k = first + i
             unit = None if plane.unit is None else plane.unit[k][:, None, None]
             centre = centres[every, origin, i] + step @ inner[:i, i]
-            choice = window(centre if unit is None else centre / unit[:, 0], low, high, width)
+            middle = centre if plane.charge is None else centre - plane.charge[k][:, None]
+            choice = window(middle if unit is None else middle / unit[:, 0], low, high, width)
             weight = choice if unit is None else choice * unit
             miss = centre[:, :, None] - weight
-            total = (cost[:, :, None] + plane.firmness[k] * miss * miss).flatten(1)
+            loss = miss * miss if plane.charge is None else miss * miss + 2.0 * plane.charge[k][:, None, None] * weight
+            total = (cost[:, :, None] + plane.firmness[k] * loss).flatten(1)
             error = plane.target[k][:, None, None] - weight
             cost, best = total.topk(min(beam, total.shape[1]), dim=1, largest=False)
             parent = best // width
@@ -81,7 +88,7 @@ def _beam(plane: Plane, low: int, high: int, beam: int) -> Tensor:
             x = torch.cat([x[every, parent], choice.flatten(1).gather(1, best)[:, :, None]], dim=2)
             step = torch.cat([step[every, parent], error.flatten(1).gather(1, best)[:, :, None]], dim=2)
         walked.append((origin, x))
-        rest = plane.coupling[first : first + len(inner), first + len(inner) :]
+        rest = plane.factor[block, block.stop :] / pivots[block.stop :]
         centres = centres[every, origin, len(inner) :] + step @ rest
     path = cost.argmin(1, keepdim=True)
     parts = []
@@ -100,6 +107,7 @@ def klein(
     draws: int = 16,
     seed: int = 0,
     order: str = "sorted_qr",
+    box_aware: bool = True,
     scale: Matrix | None = None,
     damping: float = 0.0,
     device: str | torch.device | None = None,
@@ -118,8 +126,10 @@ def klein(
     check_draws(draws)
     generator = torch.Generator().manual_seed(seed)
 
+    box = (low, high) if box_aware else None
+
     def solve(t: Tensor, metric: FullRank, unit: Tensor | None) -> Tensor:
-        plane = Plane(t, metric.gram, unit, order)
+        plane = Plane(t, metric.gram, unit, order, box)
         best = Best(t, metric.gram, unit)
         best.offer(plane.back(plane.walk(lambda k, centre: rounded(centre, low, high))))
         firmness = plane.firmness[:, None] if plane.unit is None else plane.firmness[:, None] * plane.unit.square()

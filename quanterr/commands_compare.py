@@ -1,0 +1,125 @@
+"""`quanterr compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from .compare import Comparison, Trial, compare, order
+from .contestants import Method
+from .errors import QuanterrError
+from .scaling import SCALES
+from .terminal import (
+    BatchSizeOption,
+    DampingOption,
+    DeviceOption,
+    ImageSizeOption,
+    InputsOption,
+    ModelOption,
+    PresetOption,
+    SamplesOption,
+    SeedOption,
+    console,
+    guarded,
+    parse_bits,
+)
+
+REFUSALS_SHOWN = 5
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(name="compare")(compare_heuristics)
+
+
+def compare_heuristics(
+    layers: Annotated[
+        list[str] | None,
+        typer.Argument(help='Layers by name; globs such as "blocks.*.conv_pw". Default: the preset\'s.'),
+    ] = None,
+    preset: PresetOption = None,
+    model: ModelOption = None,
+    inputs: InputsOption = None,
+    bits: Annotated[str, typer.Option(help="Bit-widths: 2-4, or 2,4,8. Pruning keeps bits/16 of the weights.")] = "2-4",
+    chunk: Annotated[int, typer.Option(min=1, help="Columns of a chunk, where the optimum is known; at most 64.")] = 36,
+    chunks: Annotated[int, typer.Option(min=1, help="Chunks of a layer, evenly spaced.")] = 3,
+    rows: Annotated[int, typer.Option(min=1, help="At most so many rows of a layer, evenly spaced.")] = 64,
+    whole: Annotated[bool, typer.Option(help="Also whole layers, beside a proven limit.")] = True,
+    heuristic: Annotated[list[str] | None, typer.Option(help="Only these heuristics; repeat for more.")] = None,
+    scale: Annotated[str, typer.Option(help=f"Quantisation scale per tensor: {', '.join(SCALES)}.")] = "mse",
+    image_size: ImageSizeOption = 224,
+    batch_size: BatchSizeOption = 8,
+    samples: SamplesOption = None,
+    damping: DampingOption = 0.0,
+    device: DeviceOption = "cpu",
+    seed: SeedOption = 0,
+    csv: Annotated[Path | None, typer.Option(help="Write every trial: one line for each.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
+) -> None:
+    """Compare heuristics with what is proven: how many decibels does each leave on the table?
+
+    **Example:** `quanterr compare "_blocks.9.*" --preset efficientnet-lite0 --bits 3,4`
+    """
+    from .plots import save
+    from .session import Session, load
+
+    with guarded(": nothing was written"):
+        widths = parse_bits(bits)
+        for path in (csv, figure):
+            if path is not None and not path.parent.is_dir():
+                raise QuanterrError(f"the folder {path.parent} does not exist: make it, or choose another")
+        wanted = Session(
+            preset=preset, model=model, inputs=inputs, layers=tuple(layers or ()), image_size=image_size,
+            batch_size=batch_size, samples=samples, damping=damping, device=device, seed=seed,
+        )  # fmt: skip
+        with console.status("loading the network and its inputs"):
+            title, captured = load(wanted)
+        with console.status("comparing") as status:
+
+            def show(trial: Trial) -> None:
+                status.update(f"{trial.layer} · {trial.scope} · {trial.bits} bits · {trial.heuristic}")
+
+            found = compare(
+                captured, widths, chunk=chunk, chunks=chunks, whole=whole, rows=rows, heuristics=heuristic,
+                scale=scale, device=device, title=title, progress=show,
+            )  # fmt: skip
+        console.print(f"[bold]{title}[/]: {len(captured)} layers, at most {rows} rows of each")
+        for method in Method:
+            console.print(left_table(found, method))
+        for line in found.refused[:REFUSALS_SHOWN]:
+            console.print(f"refused: {line}", highlight=False)
+        if len(found.refused) > REFUSALS_SHOWN:
+            console.print(f"and {len(found.refused) - REFUSALS_SHOWN} more")
+        if csv is not None:
+            found.to_frame().to_csv(csv, index=False)
+            console.print(f"Trials: {csv}")
+        if figure is not None:
+            console.print("Figure: " + ", ".join(map(str, save(found.plot(), figure))))
+
+
+def left_table(comparison: Comparison, method: Method) -> Table:
+    """One line a heuristic, best last: mean and largest decibels left on the table, over layers and bit-widths."""
+    trials = [t for t in comparison.trials if t.method == method]
+    table = Table(
+        title=f"{'Quantisation' if method is Method.QUANTIZATION else 'Pruning'}: dB left on the table",
+        caption="chunks: below the exact optimum; whole layers: below a proven limit, so at most so much",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("heuristic")
+    scopes = [exact for exact in (True, False) if any(t.exact is exact for t in trials)]
+    for exact in scopes:
+        for figure in ("mean", "largest"):
+            table.add_column(f"{'chunks' if exact else 'whole layers'}\n{figure}", justify="right")
+    table.add_column("seconds", justify="right")
+    for name in order(trials):
+        cells = []
+        for exact in scopes:
+            left = [t.left_db for t in trials if t.heuristic == name and t.exact is exact]
+            cells += [f"{sum(left) / len(left):.2f}", f"{max(left):.2f}"] if left else ["refused", ""]
+        table.add_row(name, *cells, f"{sum(t.seconds for t in trials if t.heuristic == name):.2f}")
+    return table

@@ -1,0 +1,80 @@
+"""What all commands share: the console, the words that name a network and its inputs, and how a command fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .errors import InputError, QuanterrError
+
+console = Console()
+INTERRUPTED = 130
+
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", help="A network with inputs and layers to look at, e.g. efficientnet-lite0.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help='Your network: "package.module:factory" or "package.module:factory(depth=18)".'),
+]
+InputsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--inputs", help='Calibration inputs: a folder of images, a .npy/.npz/.pt file, or "package.module:function".'
+    ),
+]
+ImageSizeOption = Annotated[
+    int, typer.Option("--image-size", min=1, help="Images are resized and cropped to this square.")
+]
+BatchSizeOption = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Inputs per forward pass; less needs less memory.")
+]
+SamplesOption = Annotated[
+    int | None, typer.Option("--samples", min=1, help="Use at most so many inputs, drawn by --seed.")
+]
+DampingOption = Annotated[
+    float,
+    typer.Option("--damping", min=0.0, help="Added to the Gram diagonal, as a fraction of its mean; reported."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="Where the network runs: cpu, cuda, cuda:1, …")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seeds torch, numpy and the draw of samples.")]
+
+
+def parse_bits(text: str) -> tuple[int, ...]:
+    """`2-8` or `2,4,8` or a mixture, ascending.
+
+    Raises
+    ------
+    InputError
+        Anything else, or nothing.
+    """
+    widths: set[int] = set()
+    try:
+        for part in text.split(","):
+            first, _, last = part.strip().partition("-")
+            widths.update(range(int(first), int(last or first) + 1))
+    except ValueError:
+        widths = set()
+    if not widths:
+        raise InputError(f"--bits {text!r}: write a range such as 2-8 or a list such as 2,4,8")
+    return tuple(sorted(widths))
+
+
+@contextmanager
+def guarded(interrupted: str) -> Iterator[None]:
+    """One clear line and a non-zero exit for what a user can mend; `interrupted` says what Ctrl-C leaves behind."""
+    try:
+        yield
+    except (QuanterrError, OSError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail(f"interrupted{interrupted}", INTERRUPTED)
+
+
+def _fail(message: str, code: int = 1) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
