@@ -66,6 +66,9 @@ def compress(
     sequential: Annotated[
         bool, typer.Option(help="Compress each layer on the inputs that the network compressed so far gives.")
     ] = False,
+    batchnorm: Annotated[
+        bool, typer.Option(help="Afterwards take the statistics of batch norms afresh from the calibration inputs.")
+    ] = False,
     held_out: Annotated[
         float, typer.Option(help="Share of the inputs, the last ones, that only the comparison sees.")
     ] = 0.25,
@@ -109,8 +112,8 @@ def compress(
         with console.status("loading the network and its inputs") as status:
             found = network(wanted)
             outcome = compress_network(
-                found.model, found.batches, recipes, sequential=sequential, held_out=held_out, device=device,
-                progress=lambda name: status.update(f"compressed {name}"),
+                found.model, found.batches, recipes, sequential=sequential, batchnorm=batchnorm, held_out=held_out,
+                device=device, progress=lambda name: status.update(f"compressed {name}"),
             )  # fmt: skip
         size = save(outcome, out, found.title)
         if csv is not None:
@@ -141,6 +144,8 @@ def _present(outcome: Outcome, title: str) -> None:
         f"Left as they are: {len(outcome.untouched)} parameters{_some(outcome.untouched)}.",
         highlight=False,
     )
+    if outcome.renewed:
+        console.print(f"Statistics of {len(outcome.renewed)} batch norms taken afresh{_some(outcome.renewed)}.")
     seen = outcome.comparison
     agreement = "" if seen.agreement is None else f", same largest output on {seen.agreement:.1%}"
     console.print(f"Whole network on {seen.inputs} inputs held out: output SNR {seen.snr_db:.2f} dB{agreement}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, log10
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..heuristics import irreducible, refit_target
 from ..layers import Layer, LayerPair, capture, capture_pair
 from ..layers.naming import select, transposed
 from .matrices import compress_matrix
-from .network import Comparison, compare, length, split
+from .network import Comparison, compare, length, renew_batchnorm, split
 from .recipe import Recipe, recipe_for
 
 
@@ -63,13 +63,16 @@ class Outcome:
         With the dense network, on inputs held out.
     untouched : tuple of str
         Parameters that stay as they are: biases, norms, layers of other kinds, layers without a recipe.
+    renewed : tuple of str
+        Batch norms whose statistics are those of the calibration inputs.
     """
 
     model: nn.Module
     layers: tuple[LayerOutcome, ...]
     comparison: Comparison
     calibrated: int
-    untouched: tuple[str, ...] = field(default=())
+    untouched: tuple[str, ...] = ()
+    renewed: tuple[str, ...] = ()
 
 
 def compress(
@@ -78,6 +81,7 @@ def compress(
     recipes: Mapping[str, Recipe] | Recipe,
     *,
     sequential: bool = False,
+    batchnorm: bool = False,
     held_out: float = 0.25,
     device: str | torch.device | None = None,
     progress: Callable[[str], None] | None = None,
@@ -90,6 +94,7 @@ def compress(
     recipes : one for all layers, or by glob over layer names; the last glob that matches counts, none leaves a layer
     sequential : each layer is compressed on the inputs that the network compressed so far gives, against the dense
         layer's outputs (OBC appendix A.8). Two passes of the network a layer.
+    batchnorm : afterwards take the batch norms' means and variances afresh from the calibration inputs
     device : where the network runs and the methods compute
     progress : called with the name of each layer that is done
 
@@ -117,8 +122,9 @@ def compress(
             progress(layer.name)
     touched = {id(_weight_of(compressed, outcome.name)) for outcome in outcomes}
     untouched = tuple(name for name, value in compressed.named_parameters() if id(value) not in touched)
+    renewed = renew_batchnorm(compressed, calibration, place) if batchnorm else ()
     comparison = compare(model, compressed, rest, place)
-    return Outcome(compressed, tuple(outcomes), comparison, _count(calibration), untouched)
+    return Outcome(compressed, tuple(outcomes), comparison, _count(calibration), untouched, renewed)
 
 
 def _targets(

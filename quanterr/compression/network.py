@@ -59,6 +59,28 @@ def compare(dense: nn.Module, compressed: nn.Module, batches: Iterable[Any], dev
     return Comparison(count, snr, same / count if classes else None)
 
 
+def renew_batchnorm(model: nn.Module, batches: Iterable[Any], device: str | torch.device) -> tuple[str, ...]:
+    """Means and variances of the batch norms afresh from these inputs, and the names of those norms.
+
+    OBC's statistics correction for networks with batch norms (section 6): the mean of the batches' statistics.
+    """
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+    norms = {name: m for name, m in norms.items() if m.track_running_stats}
+    momenta = {name: norm.momentum for name, norm in norms.items()}
+    if norms:
+        with evaluating(model), torch.no_grad():
+            for norm in norms.values():
+                norm.reset_running_stats()
+                norm.momentum = None
+                norm.training = True
+            model.to(device)
+            for batch in batches:
+                _output(model, batch, device)
+        for name, norm in norms.items():
+            norm.momentum = momenta[name]
+    return tuple(norms)
+
+
 def split(batches: Iterable[Any], held_out: float) -> tuple[list[Any], list[Any]]:
     """The first inputs to calibrate on and the last ones, `held_out` of all, to compare on; order is kept.
 

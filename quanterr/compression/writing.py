@@ -49,6 +49,8 @@ def save(outcome: Outcome, path: str | Path, title: str = "") -> int:
         "layers": [asdict(layer) for layer in outcome.layers],
         "comparison": asdict(outcome.comparison),
         "calibrated": outcome.calibrated,
+        "untouched": outcome.untouched,
+        "renewed": outcome.renewed,
     }
     handle = None
     try:

@@ -164,6 +164,24 @@ def test_sequential_gives_each_layer_its_real_inputs() -> None:
     assert seen[1].snr_db > seen[0].snr_db
 
 
+def test_batch_norms_are_renewed_on_request() -> None:
+    """One batch: the statistics are those of the inputs that the compressed layers give; momentum and mode return."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(10, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)).double()
+    inputs = torch.cat(vectors())
+    outcome = compress(model, [inputs], HALF, batchnorm=True)
+    assert outcome.renewed == ("1",)
+    norm = outcome.model[1]
+    seen = outcome.model[0](inputs[:300])
+    torch.testing.assert_close(norm.running_mean, seen.mean(0))
+    torch.testing.assert_close(norm.running_var, seen.var(0))
+    assert norm.momentum == 0.1
+    assert outcome.model.training == model.training
+    kept = compress(model, [inputs], HALF)
+    assert kept.renewed == ()
+    assert torch.equal(kept.model[1].running_mean, model[1].running_mean)
+
+
 def test_first_sequential_layer_is_the_independent_one() -> None:
     model, inputs = perceptron(), vectors()
     apart, together = (compress(model, inputs, HALF, sequential=s) for s in (False, True))
