@@ -13,6 +13,8 @@ ALL = (
     "exact_search",
     "expected_error",
     "growth",
+    "heuristics_pruning",
+    "heuristics_quantization",
     "paper_bound",
     "peers_integers",
     "peers_pruning",

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from .archive import require_writable
 from .commands_compare import register as register_compare
+from .commands_compress import register as register_compress
 from .commands_scan import register as register_scan
 from .commands_store import register as register_store
 from .commands_verify import register as register_verify
@@ -178,6 +179,7 @@ def show(
 
 register_compare(app)
 register_scan(app)
+register_compress(app)
 register_store(app)
 register_verify(app)
 

@@ -12,6 +12,7 @@ TORCH_PLACES = (
     "quanterr/layers/",
     "quanterr/heuristics/",
     "quanterr/models/",
+    "quanterr/compression/",
     "quanterr/inputs.py",
     "quanterr/session.py",
 )
@@ -37,11 +38,11 @@ BOUNDS_ORDER = [
     "verbs",
 ]
 QUANTERR_ORDER = [
-    "errors", "distributions", "grids", "expected", "scaling", "contestants", "efforts", "layers", "units", "store",
-    "workers", "execution", "plan", "archive", "certificates", "exact_rows", "rerunning", "verifying", "report",
-    "tally", "evidence", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "session",
-    "compare", "compare_plot", "terminal", "commands_compare", "commands_scan", "commands_store", "commands_verify",
-    "cli", "__main__",
+    "errors", "distributions", "grids", "expected", "scaling", "code_grid", "contestants", "efforts", "layers", "units",
+    "store", "workers", "execution", "plan", "archive", "certificates", "exact_rows", "rerunning", "verifying",
+    "report", "tally", "evidence", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures",
+    "session", "compare", "compare_plot", "compression", "terminal", "commands_compare", "commands_compress",
+    "commands_scan", "commands_store", "commands_verify", "cli", "__main__",
 ]  # fmt: skip
 
 
