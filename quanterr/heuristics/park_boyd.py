@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bounds import Gram, IntegerBox, LeastSquares, SemidefiniteDual, lower_bound
+from bounds import Certificate, Gram, IntegerBox, LeastSquares, SemidefiniteDual, lower_bound
 
 from ..errors import InputError
 from .descent import Descent
@@ -55,6 +55,7 @@ def park_boyd(
             matrix = matrix * unit[0] * unit[0][:, None]
         problem = LeastSquares(matrix.cpu().numpy(), t.cpu().numpy(), IntegerBox(low, high))
         certificate = lower_bound(problem, SemidefiniteDual()).certificate
+        assert isinstance(certificate, Certificate)
         diagonal, y = (torch.tensor(a, device=t.device, dtype=t.dtype) for a in (certificate.diagonal, certificate.y))
         x = torch.empty_like(t)
         count = draws or DRAWS_PER_COLUMN * t.shape[1]
