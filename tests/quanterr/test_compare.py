@@ -81,6 +81,7 @@ def test_a_refusal_is_named_and_stops_nobody_else() -> None:
         ({"scale": "best"}, "choose one of mse"),
         ({"heuristics": ["gptq9"]}, "no heuristic is called 'gptq9'"),
         ({"bits": (0,)}, "bits"),
+        ({"effort": "all"}, "choose one of quick"),
     ],
 )
 def test_bad_words_are_refused(options: dict[str, object], message: str) -> None:
