@@ -12,7 +12,7 @@ from bounds.feasible import Feasible, IntegerBox, Sparse
 from .certificates import Claim, LayerCertificate, read
 from .exact_rows import achieved, dual_values, why_not_proven
 
-#: How far apart the two sides of a verdict rest: (chunk number in the run, bit-width).
+#: Where a verdict is passed: (chunk number in the run, bit-width).
 Place = tuple[int, int]
 
 
