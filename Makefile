@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test lint figures clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/quanterr certify --preset efficientnet-lite0 --out demo.sqlite --figure figures/demo
@@ -13,6 +13,9 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
@@ -25,5 +28,9 @@ $(VENV)/.test: $(VENV)/bin/pip pyproject.toml constraints.txt
 	$(PIP) '.[test]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/bin/pip pyproject.toml constraints.txt
+	$(PIP) '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
