@@ -50,9 +50,7 @@ def compare_heuristics(
     chunks: Annotated[int, typer.Option(min=1, help="Chunks of a layer, evenly spaced.")] = 3,
     rows: Annotated[int, typer.Option(min=1, help="At most so many rows of a layer, evenly spaced.")] = 64,
     whole: Annotated[bool, typer.Option(help="Also whole layers, beside a proven limit.")] = True,
-    effort: Annotated[
-        str, typer.Option(help="Work on limits of whole layers: quick, normal or thorough.")
-    ] = "quick",
+    effort: Annotated[str, typer.Option(help="Work on limits of whole layers: quick, normal or thorough.")] = "quick",
     heuristic: Annotated[list[str] | None, typer.Option(help="Only these heuristics; repeat for more.")] = None,
     scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse, max or lp.")] = "mse",
     image_size: ImageSizeOption = 224,

@@ -85,4 +85,6 @@ def _tuner(problem: LeastSquares) -> Tuner:
         return block_sparse
     if isinstance(problem.feasible, IntegerBox):
         return block_integers
-    raise MethodError(f"BlockSplit is for Sparse and IntegerBox, not {type(problem.feasible).__name__}; use DiagonalSplit")
+    raise MethodError(
+        f"BlockSplit is for Sparse and IntegerBox, not {type(problem.feasible).__name__}; use DiagonalSplit"
+    )

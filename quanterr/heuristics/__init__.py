@@ -1,5 +1,8 @@
 """Good feasible points, batched over rows: quantisers give codes, pruners weights. Float64, numpy or torch alike."""
 
+from collections.abc import Callable
+from functools import partial
+
 from .ada_prune import ada_prune
 from .alps import alps
 from .alternation import alternate
@@ -18,18 +21,22 @@ from .sequential import irreducible, refit_target
 from .sparse_codes import exchange_codes, prune_then_quantize
 from .sparse_gpt import sparse_gpt
 from .swaps import swaps
+from .tensors import Matrix
 
-#: Quick enough for whole layers; `park_boyd` solves a semidefinite programme for each row.
-QUANTIZERS = {
+#: Quick enough for whole layers (`park_boyd` solves a semidefinite programme for each row). The damped ones say so: on
+#: nearly singular Gram matrices codes that the box clips run away along directions that cost nothing.
+QUANTIZERS: dict[str, Callable[..., Matrix]] = {
     "nearest": nearest,
     "stochastic": stochastic,
     "babai": babai,
+    "gptq_damped": partial(babai, order="activation", damping=0.01),
     "obq": obq,
     "k_best": k_best,
+    "k_best_damped": partial(k_best, damping=0.01),
     "klein": klein,
     "local_search": local_search,
 }
-PRUNERS = {
+PRUNERS: dict[str, Callable[..., Matrix]] = {
     "magnitude": magnitude,
     "magnitude_refit": magnitude_refit,
     "wanda": wanda,

@@ -48,7 +48,8 @@ def babai(
     box_aware : bool
         Move the centre to where the box's real minimiser has it, and charge each code for the multiplier of the bound
         it leaves: the same error up to a constant, but the columns rounded first know that later ones will be clipped.
-    damping : share of the mean diagonal that is added to the diagonal of `gram`
+    damping : share of the mean diagonal that is added to the diagonal of `gram`, to choose codes by. A nearly singular
+        Gram matrix needs it (0.01, as in GPTQ): else clipped codes run away along directions that cost nothing.
 
     The other arguments, result and errors as for `nearest`. Redundant inputs (dead, duplicate, dependent) get their
     nearest code before all others, which make up for it at no cost.
