@@ -20,7 +20,7 @@ from .sampling import k_best, klein
 from .sequential import irreducible, refit_target
 from .sparse_codes import exchange_codes, prune_then_quantize
 from .sparse_gpt import sparse_gpt
-from .swaps import swaps
+from .swaps import swaps, swaps_from_alps
 from .tensors import Matrix
 
 #: Quick enough for whole layers (`park_boyd` solves a semidefinite programme for each row). The damped ones say so: on
@@ -45,6 +45,7 @@ PRUNERS: dict[str, Callable[..., Matrix]] = {
     "alps": alps,
     "exact_obs": exact_obs,
     "swaps": swaps,
+    "swaps_from_alps": swaps_from_alps,
 }
 
 __all__ = [
@@ -76,5 +77,6 @@ __all__ = [
     "sparse_gpt",
     "stochastic",
     "swaps",
+    "swaps_from_alps",
     "wanda",
 ]

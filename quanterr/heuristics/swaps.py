@@ -8,6 +8,7 @@ from torch import Tensor
 from bounds import BlockSparse, Gram, NofM
 
 from ..errors import InputError
+from .alps import alps
 from .exact_obs import exact_obs
 from .metric import Metric, metric_of
 from .patterns import Keep, LayerSparse, allows, filled, pattern_of
@@ -59,6 +60,19 @@ def swaps(
     best = metric.unfolded(refitted(v, metric.inner, _searched(v, metric, mask, group, rounds)))
     worse = _error(best - w, g) >= _error(first - w, g)
     return back(torch.where(worse[:, None], first, best))
+
+
+def swaps_from_alps(
+    weight: Matrix,
+    gram: Matrix | Gram,
+    keep: Keep,
+    *,
+    damping: float = 0.0,
+    device: str | torch.device | None = None,
+) -> Matrix:
+    """`swaps` that begin where `alps` ends: the strongest pruner here. Arguments, result and errors as for `swaps`."""
+    start = alps(weight, gram, keep, damping=damping, device=device)
+    return swaps(weight, gram, keep, start=start, damping=damping, device=device)
 
 
 def _error(step: Tensor, g: Tensor) -> Tensor:
