@@ -48,7 +48,7 @@ from .expected import (
 )
 from .grids import CodebookGrid, FloatGrid, Grid, IntegerGrid
 from .layers.layer import Layer
-from .report import Outcome, Record, Report, Verdict
+from .report import LayerFacts, Outcome, Record, Report, Verdict
 from .scan import scan, scan_frame
 from .store import Store
 
@@ -68,6 +68,7 @@ __all__ = [
     "Laplace",
     "Layer",
     "LayerError",
+    "LayerFacts",
     "Logistic",
     "Mixture",
     "Outcome",

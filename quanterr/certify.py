@@ -18,7 +18,7 @@ from bounds.gram import UNIT_ROUNDOFF, Array
 from .contestants import Method
 from .errors import ChunkRefused, QuanterrError
 from .layers.layer import Piece
-from .report import Record, Report
+from .report import LayerFacts, Record, Report
 from .scaling import SCALES, codes_range
 from .units import STATUSES, RowResults, Unit, solve_unit
 from .workers import local_executor
@@ -108,6 +108,7 @@ def certify(
         raise QuanterrError(f"chunk = {chunk} columns: use a positive number, or None for whole layers")
     if scale not in SCALES:
         raise QuanterrError(f"scale = {scale!r}: choose one of {', '.join(SCALES)}")
+    layers = list(layers)
     units = [unit for layer in layers for unit in _units(layer, widths, chunk, scale, search)]
     if not units:
         raise QuanterrError("no layers given: nothing to certify")
@@ -128,9 +129,10 @@ def certify(
         for record in tally.records(layer, index, method)
     ]
     reasons = tuple(sorted(map(str, refused.values())))
-    report = Report(tuple(sorted(records, key=_order(units))), title=title, refused=reasons)
+    facts = tuple(_facts(layer) for layer in layers)
+    report = Report(tuple(sorted(records, key=_order(units))), title=title, refused=reasons, layers=facts)
     if store is not None:
-        store.add_run(title, report.to_dicts())
+        store.add_run(title, report.to_dicts(), report.facts())
     return report
 
 
@@ -138,6 +140,16 @@ def _order(units: list[Unit]) -> Callable[[Record], tuple[int, int, int, str]]:
     """Layers as given, then chunk, bits, quantisation before pruning, whatever finished first."""
     place = {name: i for i, name in enumerate(dict.fromkeys(unit.layer for unit in units))}
     return lambda r: (place[r.layer], r.chunk, r.bits, "" if r.method == Method.QUANTIZATION else r.method)
+
+
+def _facts(layer: Layer) -> LayerFacts:
+    away = layer.weight - layer.weight.mean()
+    away /= np.abs(away).max() or 1.0
+    variance = float((away**2).mean())
+    kurtosis = float((away**4).mean()) / variance**2 if variance > 0 else None
+    return LayerFacts(
+        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, layer.notes
+    )
 
 
 def _units(

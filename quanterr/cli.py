@@ -17,6 +17,7 @@ from bounds import BranchAndBound
 from .certify import Progress as Solved
 from .certify import certify as certify_layers
 from .commands_compare import register as register_compare
+from .commands_report import register as register_report
 from .commands_scan import register as register_scan
 from .errors import QuanterrError
 from .store import Store
@@ -44,7 +45,7 @@ app = typer.Typer(
     help=(
         "For this layer, is quantisation or pruning the better compression, **whatever algorithm is used**?\n\n"
         "`quanterr certify` solves both exactly, chunk by chunk, and keeps the results in one file; "
-        "`quanterr show` prints and draws that file again."
+        "`quanterr show` prints and draws that file again, `quanterr report` makes a page of it."
     ),
 )
 REFUSALS_SHOWN = 5
@@ -146,14 +147,15 @@ def show(
     with guarded(""):
         if not store.is_file():
             raise QuanterrError(f"{store} does not exist: pass the file that `quanterr certify --out` wrote")
-        title, records = Store(store).last_run()
-        report = Report.from_dicts(records, title)
+        title, records, facts = Store(store).last_run()
+        report = Report.from_dicts(records, title, facts)
         _present(report, figure)
         if csv is not None:
             report.to_frame().to_csv(csv, index=False)
 
 
 register_compare(app)
+register_report(app)
 register_scan(app)
 
 

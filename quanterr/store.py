@@ -25,7 +25,8 @@ CREATE TABLE results (
     key TEXT PRIMARY KEY, search TEXT NOT NULL, open_rows INTEGER NOT NULL, seconds REAL NOT NULL, arrays BLOB NOT NULL
 );
 CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, title TEXT NOT NULL, records TEXT NOT NULL
+    id INTEGER PRIMARY KEY, created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, title TEXT NOT NULL, records TEXT NOT NULL,
+    facts TEXT
 );
 """
 _ARRAYS = ("error_upper", "error_lower", "error_start", "status", "x", "dual")
@@ -139,13 +140,23 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def add_run(self, title: str, records: list[dict[str, object]]) -> None:
-        """Keep the table of a finished run, so that `quanterr show` needs no model."""
+    def add_run(self, title: str, records: list[dict[str, object]], facts: dict[str, object]) -> None:
+        """Keep the table of a finished run and the facts of its layers, so that no command after it needs the model."""
         with self._explained():
-            self._connection.execute("INSERT INTO runs (title, records) VALUES (?, ?)", (title, json.dumps(records)))
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                if not self._keeps_facts():
+                    self._connection.execute("ALTER TABLE runs ADD COLUMN facts TEXT")
+                row = (title, json.dumps(records), json.dumps(facts))
+                self._connection.execute("INSERT INTO runs (title, records, facts) VALUES (?, ?, ?)", row)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
-    def last_run(self) -> tuple[str, list[dict[str, object]]]:
-        """Title and records of the newest finished run.
+    def last_run(self) -> tuple[str, list[dict[str, object]], dict[str, object]]:
+        """Title, records and facts of the newest finished run; no facts where none were kept with it.
 
         Raises
         ------
@@ -153,12 +164,19 @@ class Store:
             If no run has finished.
         """
         with self._explained():
-            row = self._connection.execute("SELECT title, records FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+            facts = "facts" if self._keeps_facts() else "NULL"
+            row = self._connection.execute(
+                f"SELECT title, records, {facts} FROM runs ORDER BY id DESC LIMIT 1"
+            ).fetchone()
         if row is None:
             raise StoreError(
                 f"{self.path} holds no finished run: run `quanterr certify … --out {self.path}` again to finish it"
             )
-        return row[0], json.loads(row[1])
+        return row[0], json.loads(row[1]), json.loads(row[2] or "{}")
+
+    def _keeps_facts(self) -> bool:
+        """Stores made before runs kept facts lack the column: they are read as they are, and get it with a new run."""
+        return any(column[1] == "facts" for column in self._connection.execute("PRAGMA table_info(runs)"))
 
     def __len__(self) -> int:
         with self._explained():
