@@ -34,7 +34,8 @@ BOUNDS_ORDER = [
 QUANTERR_ORDER = [
     "errors", "distributions", "grids", "expected", "scaling", "contestants", "layers", "units", "store", "workers",
     "report", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "report_page",
-    "session", "compare", "compare_plot", "terminal", "commands_compare", "commands_report", "commands_scan", "cli", "__main__",
+    "session", "compare", "compare_plot", "terminal", "commands_compare", "commands_report", "commands_scan", "cli",
+    "__main__",
 ]  # fmt: skip
 
 

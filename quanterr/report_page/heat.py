@@ -26,9 +26,9 @@ def table(layers: list[LayerPage], bits: list[int], *, interactive: bool) -> str
     )
     bodies = "".join(_body(index, layer, bits, interactive) for index, layer in enumerate(layers))
     return (
-        "<table class='heat'><caption>Which is better whatever the algorithm, and by how many dB at least: "
+        "<table class='heat'><caption><span>Which is better whatever the algorithm, and by how many dB at least: "
         "<b>Q</b> quantisation, <b>P</b> pruning; <b>?</b> undecided, with the overlap of the bounds in dB. "
-        "Over several chunks: how many, and the range of their margins.</caption>"
+        "Over several chunks: how many, and the range of their margins.</span></caption>"
         f"<thead><tr>{header}</tr></thead>{bodies}</table>"
     )
 

@@ -13,6 +13,8 @@ const pick = (column, i) => (Array.isArray(column) ? column[i] : column);
 const signed = (cell, i) => ({ Q: 1, P: -1, "?": 0 })[cell.verdict[i]] * Math.max(real(cell.margin[i]), 0) || 0;
 const scopeOf = (layer, cell, i) => (layer.whole ? "whole layer" : `chunk ${cell.chunk[i]}`);
 
+// Columns before the bit-widths: name, scope, kurtosis.
+const FIRST_BITS = 3;
 const state = { text: "", verdict: "", bits: "", key: null, down: false };
 
 // ---- filter and sort ----
@@ -38,14 +40,16 @@ function shown() {
 
 function filter() {
   for (const body of bodies) body.hidden = !fits(data.layers[body.dataset.layer]);
-  data.bits.forEach((bits, i) => {
+  data.bits.forEach((_, i) => {
     const hide = !widths().includes(i);
-    const column = 3 + i;
+    const column = FIRST_BITS + i;
+    if (table.tHead.rows[0].cells[column].hidden === hide) return;
     for (const row of [table.tHead.rows[0], ...bodies.map((body) => body.rows[0])]) row.cells[column].hidden = hide;
   });
   const count = bodies.filter((body) => !body.hidden).length;
   find("status").textContent = `${count} of ${bodies.length} layers${count ? "" : ": nothing fits, reset to see all"}`;
-  drawOverview();
+  stale = true;
+  if (near) drawOverview();
 }
 
 function keyOf(layer, key) {
@@ -87,6 +91,13 @@ function sort(header) {
 
 // ---- plots ----
 
+function snrText({ layer, at, i }) {
+  const cell = layer.cells[at];
+  return `${layer.name}, ${scopeOf(layer, cell, i)}: ${WORD[cell.verdict[i]]}, margin ${dB(cell.margin[i])} dB`;
+}
+
+const revealMark = ({ layer, at }) => reveal(layer, data.bits[at]);
+
 function* snrMarks(layer, at, named) {
   const cell = layer.cells[at];
   for (let i = 0; cell && i < cell.chunk.length; i++) {
@@ -96,20 +107,17 @@ function* snrMarks(layer, at, named) {
     const from = [real(cell.p.start[i]), real(cell.q.start[i])];
     const mark = { x, y, x1, y1, kind: cell.verdict[i] };
     if (!named && from.every(Number.isFinite)) mark.from = from;
-    mark.text = () =>
-      `${named ? layer.name + ", " : ""}${scopeOf(layer, cell, i)}: ${WORD[cell.verdict[i]]}, margin ${dB(cell.margin[i])} dB`;
-    if (named) mark.pick = () => reveal(layer, data.bits[at]);
+    Object.assign(mark, { layer, at, i, text: snrText, pick: named ? revealMark : undefined });
     yield mark;
   }
 }
 
-function snrPanel(at, marks, pale) {
-  const ends = marks.flatMap((m) => [m.x, m.y, m.x1, m.y1, ...(m.from ?? [])]);
-  const range = spread(ends);
+function snrPanel(at, marks) {
+  const range = spread(marks.flatMap((m) => [m.x, m.y, m.x1, m.y1, ...(m.from ?? [])]));
   const count = (letter) => marks.filter((m) => m.kind === letter).length;
   const label = `${data.bits[at]} bits, quantisation SNR against pruning SNR: ${count("Q")} for quantisation, ${count("P")} for pruning, ${count("?")} undecided`;
   const title = `${data.bits[at]} bits · ${100 - 6.25 * data.bits[at]} % pruned`;
-  return panel({ title, label, xs: range, ys: range, marks, diagonal: true, pale });
+  return panel({ title, label, xs: range, ys: range, marks, diagonal: true });
 }
 
 function kurtosisPanel(at, layers) {
@@ -120,11 +128,14 @@ function kurtosisPanel(at, layers) {
     const values = cell.chunk.map((_, i) => signed(cell, i)).filter(Number.isFinite);
     if (!values.length) continue;
     const [low, high] = [Math.min(...values), Math.max(...values)];
-    const kinds = new Set(cell.verdict);
+    const kind = new Set(cell.verdict).size === 1 ? cell.verdict[0] : "mixed";
+    // The mark stands where all chunks reach at least; with several verdicts, in the middle of their range.
+    const least = { Q: low, P: high, "?": 0, mixed: (low + high) / 2 }[kind];
+    const x = Math.log10(layer.facts.kurtosis);
     marks.push({
-      x: Math.log10(layer.facts.kurtosis), y: low, y1: high, kind: kinds.size === 1 ? cell.verdict[0] : "?",
+      x, y: least, y1: kind === "P" ? low : high, kind, from: [x, low],
       text: () => `${layer.name}: kurtosis ${decimal(layer.facts.kurtosis)}, ${decimal(low)} … ${decimal(high)} dB over ${values.length} verdicts`,
-      pick: () => reveal(layer, data.bits[at]),
+      layer, at, pick: revealMark,
     });
   }
   const even = data.breakEven[at];
@@ -134,24 +145,22 @@ function kurtosisPanel(at, layers) {
   const label = `${data.bits[at]} bits, margin against kurtosis of the weights, ${marks.length} layers; theory's break-even at ${even}`;
   const title = `${data.bits[at]} bits` + (even === null ? "" : ` · theory even at ${decimal(even)}`);
   const ys = spread(marks.flatMap((m) => [m.y, m.y1, 0]));
-  return panel({ title, label, xs, ys, marks, zero: true, vertical, logarithmic: true, pale: "" });
+  return panel({ title, label, xs, ys, marks, zero: true, vertical, logarithmic: true });
 }
 
-let planned = 0;
+// Tens of thousands of marks: drawn when they come into view or go to print, not at every key pressed in the filter.
+let stale = true, near = false;
 function drawOverview() {
-  cancelAnimationFrame(planned);
-  planned = requestAnimationFrame(() => {
-    const layers = shown();
-    const chosen = widths();
-    const [snr, kurtosis] = [find("snr"), find("kurtosis")];
-    snr.replaceChildren(
-      ...chosen.map((at) => snrPanel(at, layers.flatMap((layer) => [...snrMarks(layer, at, true)]), "")),
-    );
-    const known = layers.some((layer) => layer.facts?.kurtosis);
-    kurtosis.parentElement.hidden = !known;
-    kurtosis.replaceChildren(...(known ? chosen.map((at) => kurtosisPanel(at, layers)) : []));
-    for (const panels of [snr, kurtosis]) panels.classList.toggle("single", chosen.length === 1);
-  });
+  if (!stale) return;
+  stale = false;
+  const layers = shown();
+  const chosen = widths();
+  const [snr, kurtosis] = [find("snr"), find("kurtosis")];
+  snr.replaceChildren(...chosen.map((at) => snrPanel(at, layers.flatMap((layer) => [...snrMarks(layer, at, true)]))));
+  const known = layers.some((layer) => layer.facts?.kurtosis);
+  kurtosis.parentElement.hidden = !known;
+  kurtosis.replaceChildren(...(known ? chosen.map((at) => kurtosisPanel(at, layers)) : []));
+  find("overview").classList.toggle("single", chosen.length === 1);
 }
 
 // ---- details of a layer ----
@@ -211,7 +220,7 @@ function detail(layer, bits) {
   const claim = layer.whole
     ? "All columns were solved together: these are claims about the whole layer."
     : "Chunks of the layer's columns, solved one by one: each verdict speaks of its chunk alone, and they do not add up to one about the layer.";
-  const panels = present.map((at) => snrPanel(at, [...snrMarks(layer, at, false)], ""));
+  const panels = present.map((at) => snrPanel(at, [...snrMarks(layer, at, false)]));
   return make("div", {}, make("h3", {}, layer.name), make("p", {}, claim), ...facts(layer),
     make("figure", {}, make("div", { class: "panels" }, ...panels), make("figcaption", {},
       "From what is achieved to the limit on both axes: a rectangle, or a single mark where both sides are exact; " +
@@ -256,8 +265,13 @@ table.addEventListener("click", (event) => {
   const row = event.target.closest(".heat > tbody > tr:first-child");
   if (!row || row.parentElement.parentElement !== table || String(getSelection())) return;
   const cell = event.target.closest("td");
-  const bits = cell ? data.bits[cell.cellIndex - 3] : +state.bits;
+  const bits = cell ? data.bits[cell.cellIndex - FIRST_BITS] : +state.bits;
   toggle(row.parentElement, bits);
 });
+new IntersectionObserver(([entry]) => {
+  near = entry.isIntersecting;
+  if (near) drawOverview();
+}, { rootMargin: "50%" }).observe(find("overview"));
+addEventListener("beforeprint", drawOverview);
 form.hidden = find("overview").hidden = false;
 filter();

@@ -2,7 +2,9 @@
 // Panels of marks on plain axes. Text comes in as text nodes only: names of layers never become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
-const KIND = { Q: "q", P: "p", "?": "u" };
+const KIND = { Q: "q", P: "p", "?": "u", mixed: "x" };
+// Circles and squares are line caps of lines without length; the others are drawn.
+const SHAPE = { q: "h0", p: "h0", u: "m0 -3.2l3.2 3.2l-3.2 3.2l-3.2 -3.2z", x: "m-3.5 0h7m-3.5 -3.5v7" };
 
 function make(tag, attributes = {}, ...children) {
   const element = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
@@ -22,8 +24,9 @@ function ticks(low, high, count) {
 
 const decimal = (value) => String(+value.toPrecision(4)).replace("-", "−");
 
-// marks: [{x, y, x1, y1, kind, text, pick}] in data units, (x1, y1) the far corner or end; pick is called on a click.
-function panel({ title, label, xs, ys, marks, diagonal, zero, vertical, logarithmic, pale }) {
+// marks: [{x, y, x1, y1, from, kind, text, pick}] in data units: (x1, y1) the far corner or end, from where a thin line
+// comes; text(mark) is shown under the pointer, pick(mark) is called on a click.
+function panel({ title, label, xs, ys, marks, diagonal, zero, vertical, logarithmic }) {
   const W = 240, H = 240, L = 34, B = 30, T = 20, R = 8;
   const px = (v) => L + ((v - xs[0]) / (xs[1] - xs[0])) * (W - L - R);
   const py = (v) => H - B - ((v - ys[0]) / (ys[1] - ys[0])) * (H - T - B);
@@ -59,6 +62,7 @@ function panel({ title, label, xs, ys, marks, diagonal, zero, vertical, logarith
   const paths = {};
   const draw = (key, d) => (paths[key] = (paths[key] ?? "") + d);
   const spots = [];
+  const taken = new Set();
   for (const mark of marks) {
     const [x, y, x1, y1] = [px(mark.x), py(mark.y), px(mark.x1 ?? mark.x), py(mark.y1 ?? mark.y)];
     const kind = KIND[mark.kind];
@@ -66,12 +70,15 @@ function panel({ title, label, xs, ys, marks, diagonal, zero, vertical, logarith
     if (Math.abs(x1 - x) > 0.5 && Math.abs(y1 - y) > 0.5)
       draw(`boxes ${kind}`, `M${at(x)} ${at(y)}H${at(x1)}V${at(y1)}H${at(x)}Z`);
     else if (Math.abs(x1 - x) + Math.abs(y1 - y) > 0.5) draw(`lines ${kind}`, `M${at(x)} ${at(y)}L${at(x1)} ${at(y1)}`);
-    draw(`dots ${kind}`, kind === "u" ? `M${at(x)} ${at(y - 3.2)}l3.2 3.2l-3.2 3.2l-3.2 -3.2z` : `M${at(x)} ${at(y)}h0`);
     spots.push([x, y, mark]);
+    // One dot for all marks of a kind on the same half pixel.
+    const key = `${kind}${Math.round(2 * x)},${Math.round(2 * y)}`;
+    if (!taken.has(key)) draw(`dots ${kind}`, `M${at(x)} ${at(y)}${SHAPE[kind]}`);
+    taken.add(key);
   }
   for (const key of Object.keys(paths).sort().reverse()) svg.append(make("svg:path", { class: key, d: paths[key] }));
 
-  const note = make("p", { "aria-hidden": "true" }, pale);
+  const note = make("p", { "aria-hidden": "true" });
   const here = make("svg:circle", { class: "here", r: "5", visibility: "hidden" });
   svg.append(here);
   const nearest = (event) => {
@@ -87,10 +94,17 @@ function panel({ title, label, xs, ys, marks, diagonal, zero, vertical, logarith
   svg.addEventListener("pointermove", (event) => {
     const spot = nearest(event);
     here.setAttribute("visibility", spot ? "visible" : "hidden");
-    note.textContent = spot ? spot[2].text() : pale;
+    note.textContent = spot ? spot[2].text(spot[2]) : "";
     if (spot) here.setAttribute("cx", at(spot[0])), here.setAttribute("cy", at(spot[1]));
   });
-  svg.addEventListener("click", (event) => nearest(event)?.[2].pick?.());
+  svg.addEventListener("pointerleave", () => {
+    here.setAttribute("visibility", "hidden");
+    note.textContent = "";
+  });
+  svg.addEventListener("click", (event) => {
+    const mark = nearest(event)?.[2];
+    mark?.pick?.(mark);
+  });
   return make("div", { class: "panel" }, svg, note);
 }
 

@@ -74,8 +74,13 @@ class Browser:
         self.close()
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait(10)
+        try:
+            self._session = None
+            self.call("Browser.close")
+            self._process.wait(10)
+        except (OSError, TimeoutError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait(10)
         os.close(self._out)
         os.close(self._in)
 
@@ -143,7 +148,8 @@ class Browser:
         """A real mouse click on the middle of the first match, scrolled into view."""
         box = self.run(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)}); "
-            "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect(); return [b.left + b.width / 2, b.top + b.height / 2]; })()"
+            "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect(); "
+            "return [b.left + b.width / 2, b.top + b.height / 2]; })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
