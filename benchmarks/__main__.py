@@ -16,6 +16,7 @@ ALL = (
     "paper_bound",
     "peers_integers",
     "peers_pruning",
+    "report_page",
     "scan_throughput",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -125,7 +125,9 @@ def certify(
             )  # fmt: skip
         if report.records:
             _present(report, figure)
-        console.print(f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again)")
+        console.print(
+            f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again, `quanterr report {out}` for a page)"
+        )
         if report.refused:
             shown = "\n".join(report.refused[:REFUSALS_SHOWN])
             more = len(report.refused) - REFUSALS_SHOWN

@@ -19,7 +19,7 @@ def table(layers: list[LayerPage], bits: list[int], *, interactive: bool) -> str
     heads = ["layer", "scope", "kurtosis", *(f"{width} bits" for width in bits), "open rows", "seconds"]
     keys = ["name", "chunks", "kurtosis", *(f"bits-{width}" for width in bits), "open", "seconds"]
     header = "".join(
-        f"<th scope='col' data-key='{key}'><button type='button'>{head}</button></th>"
+        f"<th scope='col' data-key='{key}' data-head='{head}'><button type='button'>{head}</button></th>"
         if interactive
         else f"<th scope='col'>{head}</th>"
         for key, head in zip(keys, heads, strict=True)

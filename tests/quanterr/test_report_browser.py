@@ -182,6 +182,20 @@ def test_plots_follow_the_filter(page: Browser) -> None:
     )
 
 
+def test_a_mark_leads_to_its_layer(page: Browser) -> None:
+    choose(page, "text", "blocks.20.")
+    page.run("document.getElementById('overview').scrollIntoView()")
+    page.settle()
+    svg = "document.querySelector('#kurtosis svg')"
+    spot = page.run(
+        f"(() => {{ const [x, y] = {svg}.querySelector('.dots').getAttribute('d').slice(1).split(/[ h]/).map(Number);"
+        f"const p = new DOMPoint(x, y).matrixTransform({svg}.getScreenCTM()); return [p.x, p.y]; }})()"
+    )
+    page.click_at(*spot)
+    assert (detail(page, 20) or "").startswith("blocks.20.conv")
+    assert page.run("document.activeElement.innerText") == "blocks.20.conv"
+
+
 def test_print_and_dark(browser: Browser, path: Path, tmp_path: Path) -> None:
     browser.problems.clear()
     browser.open(path, *DESKTOP, dark=True)

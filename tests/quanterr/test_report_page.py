@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
 
 from quanterr import LayerFacts, QuanterrError, Record, Report, Store, certify
+from quanterr.cli import app
 from quanterr.report_page import fragment, page
 from quanterr.report_page.heat import decibel
 
 from .conftest import make_layer
 from .network import BITS, HOSTILE, network, side
-from .test_cli import certify_tiny, run
 
 VOID = {"meta", "br", "input", "img", "link"}
 
@@ -256,13 +257,21 @@ def test_stores_from_before_facts_are_read_and_extended(tmp_path: Path) -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    store, out = tmp_path / "tiny.sqlite", tmp_path / "tiny.html"
-    assert certify_tiny(store).returncode == 0
-    done = run("report", store, "-o", out)
-    assert done.returncode == 0, done.stderr
-    assert "Report: " in done.stdout
-    assert "note:" not in done.stdout
-    names = {layer["name"] for layer in json.loads(Parsed(out.read_text()).inside["script"][0])["layers"]}
-    assert names == {"0", "2"}
-    assert "does not exist" in run("report", tmp_path / "absent").stderr
-    assert "choose another place" in run("report", store, "-o", tmp_path / "absent" / "x.html").stderr
+    path, out = tmp_path / "run.sqlite", tmp_path / "run.html"
+    report = network(2, ())
+    with Store(path) as store:
+        store.add_run(report.title, report.to_dicts(), {})
+    old = invoke("report", path, "-o", out)
+    assert old.exit_code == 0, old.output
+    assert "stored without facts of its layers" in " ".join(old.output.split())
+    with Store(path) as store:
+        store.add_run(report.title, report.to_dicts(), report.facts())
+    done = invoke("report", path, "-o", out)
+    assert "note:" not in done.output
+    assert out.read_bytes() == page(report)
+    assert "does not exist" in invoke("report", tmp_path / "absent").stderr
+    assert "choose another place" in invoke("report", path, "-o", tmp_path / "absent" / "x.html").stderr
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
