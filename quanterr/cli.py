@@ -126,7 +126,8 @@ def certify(
         if report.records:
             _present(report, figure)
         console.print(
-            f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again, `quanterr report {out}` for a page)"
+            f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again, "
+            f"`quanterr report {out}` for a page)"
         )
         if report.refused:
             shown = "\n".join(report.refused[:REFUSALS_SHOWN])

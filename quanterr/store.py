@@ -140,14 +140,14 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def add_run(self, title: str, records: list[dict[str, object]], facts: dict[str, object]) -> None:
+    def add_run(self, title: str, records: list[dict[str, object]], facts: dict[str, object] | None = None) -> None:
         """Keep the table of a finished run and the facts of its layers, so that no command after it needs the model."""
         with self._explained():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 if not self._keeps_facts():
                     self._connection.execute("ALTER TABLE runs ADD COLUMN facts TEXT")
-                row = (title, json.dumps(records), json.dumps(facts))
+                row = (title, json.dumps(records), json.dumps(facts or {}))
                 self._connection.execute("INSERT INTO runs (title, records, facts) VALUES (?, ?, ?)", row)
                 self._connection.execute("COMMIT")
             except BaseException:
