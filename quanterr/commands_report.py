@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from .errors import QuanterrError
-from .report import Report
-from .store import Store
 from .terminal import console, guarded
 
 
@@ -28,6 +26,9 @@ def report(
 
     **Example:** `quanterr report resnet.sqlite -o resnet.html`
     """
+    from .report import Report
+    from .store import Store
+
     with guarded(": nothing was written"):
         if not store.is_file():
             raise QuanterrError(f"{store} does not exist: pass the file that `quanterr certify --out` wrote")
