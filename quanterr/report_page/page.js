@@ -271,7 +271,7 @@ table.addEventListener("click", (event) => {
 new IntersectionObserver(([entry]) => {
   near = entry.isIntersecting;
   if (near) drawOverview();
-}, { rootMargin: "50%" }).observe(find("overview"));
+}).observe(find("overview"));
 addEventListener("beforeprint", drawOverview);
 form.hidden = find("overview").hidden = false;
 filter();

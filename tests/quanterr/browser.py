@@ -121,17 +121,19 @@ class Browser:
         elif event == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
             self.problems.append(str(parameters["args"]))
 
-    def open(self, path: Path, width: int, height: int, dark: bool = False) -> None:
+    def open(self, path: Path, width: int, height: int, dark: bool = False, scripts: bool = True) -> None:
         """Load a file in a window of that size and wait until it has run."""
         phone = width < 600
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
+        self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self._events.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
         while "Page.loadEventFired" not in self._events:
             self._receive()
-        self.settle()
+        if scripts:
+            self.settle()
 
     def settle(self) -> None:
         """Until what was planned for the next frame is drawn."""

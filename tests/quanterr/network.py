@@ -11,6 +11,7 @@ HOSTILE = (
     "<img src=x onerror='window.hacked = 1'>",
     "\"' onclick=window.hacked=1 x='",
     "<!--<script>",
+    "</script ",
     "${title} $data &amp; ]]> \\u003c \u2028 ⚡",
 )
 BITS = (2, 4, 8)

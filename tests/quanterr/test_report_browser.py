@@ -54,13 +54,13 @@ def choose(page: Browser, control: str, value: str) -> None:
 def test_filter_by_name(page: Browser) -> None:
     assert len(names(page)) == 30 + len(HOSTILE)
     page.click("#text")
-    page.type("Blocks.1")
+    page.type("LOCKS.1")
     assert names(page) == [n for n in (f"blocks.{i}.conv" for i in range(30)) if n.startswith("blocks.1")]
-    assert page.run("document.getElementById('status').textContent") == "11 of 35 layers"
+    assert page.run("document.getElementById('status').textContent") == "11 of 36 layers"
     page.type("nothing has this name")
-    assert page.run("document.getElementById('status').textContent") == "0 of 35 layers: nothing fits, reset to see all"
+    assert page.run("document.getElementById('status').textContent") == "0 of 36 layers: nothing fits, reset to see all"
     page.click("button[type=reset]")
-    assert len(names(page)) == 35
+    assert len(names(page)) == 36
 
 
 def test_filter_by_verdict_and_bits(page: Browser) -> None:
@@ -163,20 +163,25 @@ def test_hostile_names_are_shown_as_they_are(page: Browser) -> None:
     assert page.run("document.scripts.length") == 2
 
 
-def test_plots_follow_the_filter(page: Browser) -> None:
+def show_plots(page: Browser) -> None:
+    """Scroll there and wait until they are up to date."""
     page.run("document.getElementById('overview').scrollIntoView()")
-    for _ in range(20):
+    for _ in range(50):
         page.settle()
-        if page.run("document.querySelectorAll('#snr svg').length"):
-            break
+        if not page.run("stale"):
+            return
+    raise AssertionError("the plots are not drawn")
+
+
+def test_plots_follow_the_filter(page: Browser) -> None:
+    show_plots(page)
     assert page.run("document.querySelectorAll('#snr svg').length") == len(BITS)
     assert page.run("document.querySelectorAll('#kurtosis svg').length") == len(BITS)
     label = "document.querySelector('#snr svg').getAttribute('aria-label')"
     assert "1 undecided" in page.run(label)
     choose(page, "bits", "4")
     choose(page, "text", "blocks.1.")
-    page.run("document.getElementById('overview').scrollIntoView()")
-    page.settle()
+    show_plots(page)
     assert page.run(label) == (
         "4 bits, quantisation SNR against pruning SNR: 2 for quantisation, 0 for pruning, 0 undecided"
     )
@@ -184,8 +189,7 @@ def test_plots_follow_the_filter(page: Browser) -> None:
 
 def test_a_mark_leads_to_its_layer(page: Browser) -> None:
     choose(page, "text", "blocks.20.")
-    page.run("document.getElementById('overview').scrollIntoView()")
-    page.settle()
+    show_plots(page)
     svg = "document.querySelector('#kurtosis svg')"
     spot = page.run(
         f"(() => {{ const [x, y] = {svg}.querySelector('.dots').getAttribute('d').slice(1).split(/[ h]/).map(Number);"
@@ -196,11 +200,21 @@ def test_a_mark_leads_to_its_layer(page: Browser) -> None:
     assert page.run("document.activeElement.innerText") == "blocks.20.conv"
 
 
+def test_without_scripts_the_table_is_there(browser: Browser, path: Path) -> None:
+    browser.problems.clear()
+    browser.open(path, *DESKTOP, scripts=False)
+    assert browser.run("document.querySelector('.controls').checkVisibility()") is False
+    assert browser.run("document.querySelector('noscript').innerText").startswith("Sorting, filtering, plots")
+    assert browser.run("document.querySelector('.heat').innerText").count("blocks.") == 30
+    assert not browser.problems
+
+
 def test_print_and_dark(browser: Browser, path: Path, tmp_path: Path) -> None:
     browser.problems.clear()
     browser.open(path, *DESKTOP, dark=True)
     dark = browser.run("getComputedStyle(document.body).backgroundColor")
     assert dark == "rgb(14, 19, 24)"
+    assert browser.run("document.querySelectorAll('#snr svg').length") == 0, "plots are not drawn unseen"
     browser.pdf(tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     assert browser.run("document.querySelectorAll('#snr svg').length") == len(BITS), "plots are drawn for print"
