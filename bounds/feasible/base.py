@@ -12,7 +12,7 @@ from ..gram import Array
 
 
 class Feasible(ABC):
-    """A set of weight rows. Adding a format means writing these four methods.
+    """A set of weight rows. Adding a format means writing these five methods.
 
     `separable_minimum` is written with operations that hold for float64 and for object arrays of
     `fractions.Fraction` alike: the search for bounds uses the first, `verify` the second.

@@ -25,7 +25,7 @@ class AnyScale(Feasible):
 
     It holds `s · codes` for every scale `s` of the interval, so that a lower bound over it holds whatever the
     choice of scale. It also holds rows whose entries use different scales, so that the bound is tight only on
-    narrow intervals; `bounds.any_scale` splits an interval until it is. Targets are in weight units.
+    narrow intervals; `scale_free_bound` cuts an interval into such. Targets are in weight units.
 
     Parameters
     ----------
@@ -91,7 +91,9 @@ def in_code_units(gram: Array, weight: Array, scales: Array | float) -> tuple[Ar
 
     Returns
     -------
-    gram, target : arrays for `LeastSquares`; weights are `scales · x`
+    gram : (columns, columns)
+    target : (rows, columns) or (columns,)
+        For `LeastSquares`; weights are `scales · x`.
 
     Raises
     ------

@@ -69,3 +69,4 @@ def _presets() -> dict[str, Preset]:
 
 
 PRESETS = _presets()
+"""Every `Preset` by its name, the value of `--preset`."""

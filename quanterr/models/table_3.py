@@ -44,6 +44,7 @@ TABLE_3 = (
         "timm", "vit_small_patch16_224", "blocks.2.attn.proj", 36, "size not printed; chosen by its 81.3 % accuracy"
     ),
 )
+"""The layers of the paper's table 3, each as a `PaperLayer`."""
 
 
 def table_3_layers(model: str) -> tuple[str, ...]:

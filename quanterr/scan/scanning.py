@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BITS = (2, 3, 4, 5, 6, 7, 8)
+"""Bit-widths of the paper."""
 
 
 @dataclass(frozen=True)
