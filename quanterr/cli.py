@@ -150,8 +150,8 @@ def show(
     with guarded(""):
         if not store.is_file():
             raise QuanterrError(f"{store} does not exist: pass the file that `quanterr certify --out` wrote")
-        title, records, facts = Store(store).last_run()
-        report = Report.from_dicts(records, title, facts)
+        title, records = Store(store).last_run()
+        report = Report.from_dicts(records, title)
         _present(report, figure)
         if csv is not None:
             report.to_frame().to_csv(csv, index=False)

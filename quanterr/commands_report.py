@@ -32,8 +32,9 @@ def report(
     with guarded(": nothing was written"):
         if not store.is_file():
             raise QuanterrError(f"{store} does not exist: pass the file that `quanterr certify --out` wrote")
-        title, records, facts = Store(store).last_run()
-        found = Report.from_dicts(records, title, facts)
+        with Store(store) as opened:
+            title, records = opened.last_run()
+            found = Report.from_dicts(records, title, opened.last_facts())
         written = found.to_html(output)
         layers = len({record.layer for record in found.records})
         console.print(f"Report: {written} ({layers} layers, {written.stat().st_size / 1e6:.1f} MB)", highlight=False)

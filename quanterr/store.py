@@ -155,8 +155,8 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def last_run(self) -> tuple[str, list[dict[str, object]], dict[str, object]]:
-        """Title, records and facts of the newest finished run; no facts where none were kept with it.
+    def last_run(self) -> tuple[str, list[dict[str, object]]]:
+        """Title and records of the newest finished run.
 
         Raises
         ------
@@ -164,15 +164,21 @@ class Store:
             If no run has finished.
         """
         with self._explained():
-            facts = "facts" if self._keeps_facts() else "NULL"
-            row = self._connection.execute(
-                f"SELECT title, records, {facts} FROM runs ORDER BY id DESC LIMIT 1"
-            ).fetchone()
+            row = self._connection.execute("SELECT title, records FROM runs ORDER BY id DESC LIMIT 1").fetchone()
         if row is None:
             raise StoreError(
                 f"{self.path} holds no finished run: run `quanterr certify … --out {self.path}` again to finish it"
             )
-        return row[0], json.loads(row[1]), json.loads(row[2] or "{}")
+        return row[0], json.loads(row[1])
+
+    def last_facts(self) -> dict[str, object]:
+        """What `Report.facts` said of the newest finished run; empty where nothing was kept with it."""
+        with self._explained():
+            if not self._keeps_facts():
+                return {}
+            row = self._connection.execute("SELECT facts FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        found: dict[str, object] = json.loads(row[0]) if row and row[0] else {}
+        return found
 
     def _keeps_facts(self) -> bool:
         """Stores made before runs kept facts lack the column: they are read as they are, and get it with a new run."""

@@ -185,8 +185,7 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
     report = network()
     with Store(tmp_path / "s") as store:
         store.add_run(report.title, report.to_dicts(), report.facts())
-        title, records, facts = store.last_run()
-    again = Report.from_dicts(records, title, facts)
+        again = Report.from_dicts(*store.last_run()[::-1], store.last_facts())
     assert again == report
     assert page(again) == page(report)
 
@@ -226,8 +225,7 @@ def test_facts_of_captured_layers_are_kept(tmp_path: Path) -> None:
     layer = dataclasses.replace(make_layer(rows=4, columns=8), notes=("dead inputs",), damping=0.5)
     with Store(tmp_path / "s") as store:
         report = certify([layer], bits=(4,), store=store)
-        title, records, facts = store.last_run()
-    assert Report.from_dicts(records, title, facts) == report
+        assert Report.from_dicts(*store.last_run()[::-1], store.last_facts()) == report
     (kept,) = report.layers
     away = layer.weight - layer.weight.mean()
     assert kept.kurtosis == pytest.approx((away**4).mean() / (away**2).mean() ** 2)
@@ -247,13 +245,13 @@ def test_stores_from_before_facts_are_read_and_extended(tmp_path: Path) -> None:
     connection.close()
     before = path.read_bytes()
     with Store(path) as store:
-        title, records, facts = store.last_run()
-        assert (title, facts) == ("old", {})
-        assert Report.from_dicts(records, title, facts).records == report.records
+        title, records = store.last_run()
+        assert (title, store.last_facts()) == ("old", {})
+        assert Report.from_dicts(records, title).records == report.records
     assert path.read_bytes() == before
     with Store(path) as store:
         store.add_run("new", report.to_dicts(), report.facts())
-        assert store.last_run()[2] == json.loads(json.dumps(report.facts()))
+        assert store.last_facts() == json.loads(json.dumps(report.facts()))
 
 
 def test_the_command(tmp_path: Path) -> None:
