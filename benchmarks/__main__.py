@@ -18,6 +18,7 @@ ALL = (
     "paper_bound",
     "peers_integers",
     "peers_pruning",
+    "report_page",
     "scan_throughput",
     "upper_side",
 )
