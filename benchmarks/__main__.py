@@ -18,6 +18,7 @@ ALL = (
     "peers_pruning",
     "scan_throughput",
     "upper_side",
+    "whole_layers_integers",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

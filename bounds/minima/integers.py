@@ -186,7 +186,10 @@ class _Enumeration:
 
     def _value(self, u: list[int]) -> int:
         image = [sum(map(mul, line, u)) for line in self.exact.matrix]
-        return sum((i + 2 * p) * v for i, p, v in zip(image, self.pull, u, strict=True))
+        value = 0
+        for i, p, v in zip(image, self.pull, u, strict=True):
+            value += (i + 2 * p) * v
+        return value
 
     def minimum(self) -> Fraction:
         """The exact minimum."""
@@ -206,20 +209,15 @@ class _Enumeration:
             point = point.copy()
             point[k - 1] = last
             point[: k - 1] -= self.exact.coupling[k - 1, : k - 1] * (last - centre[k - 1])
-        y = [round(v * 65536.0) << (self.steps - 16) for v in (point - self.t[:k]).tolist()]
+        y: list[int] = [round(v * 65536.0) << (self.steps - 16) for v in (point - self.t[:k]).tolist()]
         image = [sum(map(mul, line, y)) for line in self.exact.rests[k]]
-        bound = constant - sum(map(mul, y, image))
+        bound: int = constant - sum(map(mul, y, image))
         for i in range(k):
             h, d, at = pull[i] + image[i], tail[i], t[i]
             lo, hi = (low, high) if i == k - 1 else (self.low, self.high)
             near = (at * d - h) // d >> self.steps if d > 0 else lo
-            value: int | None = None
-            for x in {min(max(near, lo), hi), min(max(near + 1, lo), hi)} if d > 0 else {lo, hi}:
-                u = (x << self.steps) - at
-                trial = (d * u + 2 * h) * u
-                value = trial if value is None or trial < value else value
-            assert value is not None
-            bound += value
+            ends = (min(max(near, lo), hi), min(max(near + 1, lo), hi)) if d > 0 else (lo, hi)
+            bound += min((d * u + 2 * h) * u for u in ((x << self.steps) - at for x in ends))
         return bound
 
     def _prove(self, k: int, pull: list[int], constant: int, centre: Array) -> None:
