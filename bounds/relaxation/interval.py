@@ -173,7 +173,7 @@ class _Cells:
     def __init__(self, lifted: Lifted, problem: LeastSquares, split: BlockDiagonal) -> None:
         self.lifted, self.problem, self.split = lifted, problem, split
         self.soft = SoftMinimum(lifted.gram.array, split, block_sparse.keep_of(problem))
-        self.scale = float(problem.error(problem.feasible.nearest(problem.target))[0])
+        self.scale = float(block_sparse.crude_error(problem)[0])
         self.start, value, _ = solve_row(self.soft, problem.target[0][self.soft.order], None, self.scale)
         self.middle = max(value, 1e-3 * self.scale)
 
