@@ -18,6 +18,7 @@ ALL = (
     "peers_pruning",
     "scan_throughput",
     "upper_side",
+    "whole_layers_integers",
     "whole_layers_pruning",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"

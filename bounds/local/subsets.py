@@ -168,18 +168,16 @@ class _Walk:
         """The best exchange until none helps, from a support."""
         inside = np.array(support if self.inward else self._other(support), dtype=np.int64)
         free = np.zeros(self.target.size, dtype=np.int64)
-        while True:
-            state = self._tableau(inside)
-            error = self._error(inside)
-            most, total = self._slice(inside), 0
-            while total < FRESH:
+        most, before, improving = self._slice(inside), np.inf, True
+        while improving and self._error(inside) < before:  # rounding may promise what is not there
+            self._keep_better(inside)
+            state, before, total = self._tableau(inside), self._error(inside), 0
+            error = before
+            while improving and total < FRESH:
                 error, made = descend(self.q, *state, self.size, self.sign, error, most, *self.scratch, free)
                 total += made
-                if made < most:
-                    break
+                improving = made == most
             inside = state[4]
-            if made < most:
-                break
         self._keep_better(inside)
 
     def roam(self, tenure: Columns, budget: Budget) -> None:

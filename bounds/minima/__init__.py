@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import MethodError
-from ..feasible import Sparse
+from ..feasible import IntegerBox, Sparse
 from ..feasible.base import Feasible
-from . import sparse
+from . import integers, sparse
 
 if TYPE_CHECKING:
     from .base import BlockMinimum
 
-#: IntegerBox joins here with `integers`.
-MINIMA: dict[type[Feasible], BlockMinimum] = {Sparse: sparse}
+MINIMA: dict[type[Feasible], BlockMinimum] = {IntegerBox: integers, Sparse: sparse}
 
 
 def of(feasible: Feasible) -> BlockMinimum:

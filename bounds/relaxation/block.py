@@ -11,7 +11,7 @@ from ..feasible import IntegerBox, Sparse
 from ..gram import Array
 from ..problem import LeastSquares
 from ..result import Bound
-from . import block_sparse
+from . import block_integers, block_sparse
 
 
 class Tuner(Protocol):
@@ -28,13 +28,14 @@ class Tuner(Protocol):
 class BlockSplit:
     """The inequality of `block_certificate`: what a diagonal relaxes, small blocks treat exactly.
 
-    For whole layers of hundreds to thousands of columns, `Sparse` (and `IntegerBox`). The Gram matrix must have full
+    For whole layers of hundreds to thousands of columns, `Sparse` and `IntegerBox`. The Gram matrix must have full
     rank on its live columns.
 
     Parameters
     ----------
     width : int
-        Columns a block. The minima of a block are enumerations: 2^width subsets for `Sparse`.
+        Columns a block. The minima of a block are enumerations: 2^width subsets for `Sparse` (8 is good), a tree search
+        for `IntegerBox` (32 is good; 48 takes ten times as long).
     rounds : int
         Re-weightings of the shared `D` on a sample of the rows.
     row_rounds : int
@@ -83,6 +84,8 @@ class BlockSplit:
 def _tuner(problem: LeastSquares) -> Tuner:
     if isinstance(problem.feasible, Sparse):
         return block_sparse
-    if isinstance(problem.feasible, IntegerBox):  # block_integers goes here
-        raise MethodError("BlockSplit has no block minima for IntegerBox yet; use DiagonalSplit")
-    raise MethodError(f"BlockSplit is for Sparse, not {type(problem.feasible).__name__}; use DiagonalSplit")
+    if isinstance(problem.feasible, IntegerBox):
+        return block_integers
+    raise MethodError(
+        f"BlockSplit is for Sparse and IntegerBox, not {type(problem.feasible).__name__}; use DiagonalSplit"
+    )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from ..block_certificate import BlockDiagonal
 from ..errors import CertificateError, MethodError, ProblemError
-from ..feasible import Sparse
+from ..feasible import IntegerBox, Sparse
 from ..gram import Array, Gram
 from ..interval_certificate import IntervalCertificate, cell_values, checked, proves_lifted, tail_value
 from ..problem import LeastSquares
 from ..result import Bound
 from ..rounding import SHRINK
-from . import block_sparse
+from . import block_integers, block_sparse
 from .block_sparse import reweighted, solve_row
 from .soft_minimum import SoftMinimum
 
@@ -25,7 +26,7 @@ LARGEST_GROWTH = 60
 
 @dataclass(frozen=True)
 class IntervalSplit:
-    """The inequality of `interval_certificate`: `BlockSplit` for a layer with one near-null direction (`Sparse`).
+    """The inequality of `interval_certificate`: `BlockSplit` for a layer with one near-null direction.
 
     The direction is the eigenvector of the smallest eigenvalue of the Gram matrix scaled to unit diagonal. Where that
     eigenvalue is not far below the others, `BlockSplit` is as good and many times as fast.
@@ -67,7 +68,7 @@ class IntervalSplit:
         Raises
         ------
         MethodError
-            For sets other than `Sparse`.
+            For sets other than `Sparse` and `IntegerBox`.
         ProblemError
             For a singular Gram matrix, by column.
         """
@@ -91,28 +92,31 @@ class IntervalSplit:
         )
 
     def _lifted(self, problem: LeastSquares) -> Lifted:
-        if not isinstance(problem.feasible, Sparse):
-            raise MethodError(f"IntervalSplit is for Sparse, not {type(problem.feasible).__name__}; use BlockSplit")
+        if not isinstance(problem.feasible, Sparse | IntegerBox):
+            kind = type(problem.feasible).__name__
+            raise MethodError(f"IntervalSplit is for Sparse and IntegerBox, not {kind}; use DiagonalSplit")
         problem.gram.require_definite("IntervalSplit")
         return Lifted.of(problem.gram, self.lift)
 
     def _tuned(self, lifted: Lifted, problem: LeastSquares) -> BlockDiagonal:
         everything = LeastSquares(lifted.gram, problem.target, problem.feasible)
-        return block_sparse.tune(everything, self.width, self.rounds, self.seconds)
+        tune = block_integers.tune if isinstance(problem.feasible, IntegerBox) else block_sparse.tune
+        return tune(everything, self.width, self.rounds, self.seconds)
 
     def _row(self, lifted: Lifted, problem: LeastSquares, split: BlockDiagonal) -> tuple[float, IntervalCertificate]:
         """Value and certificate of one row."""
-        keep = block_sparse.keep_of(problem)
-        if np.count_nonzero(problem.target[0, problem.gram.live]) <= keep:
+        if not problem.error(problem.feasible.nearest(problem.target))[0] > 0:
             return 0.0, lifted.nothing(split)
         cells = _Cells(lifted, problem, split)
         if self.row_rounds:
             half = np.sqrt(0.08 * cells.middle / lifted.lift)
             centres = np.array([-2.0, 0.0, 2.0]) * half
             targets = problem.target + centres[:, None] * lifted.shift
-            own, _ = reweighted(
-                LeastSquares(lifted.gram, targets, problem.feasible), split, self.row_rounds, self.seconds
-            )
+            around = LeastSquares(lifted.gram, targets, problem.feasible)
+            if isinstance(problem.feasible, IntegerBox):
+                own = block_integers.ascend(around, split, self.row_rounds, self.seconds)
+            else:
+                own, _ = reweighted(around, split, self.row_rounds, self.seconds)
             cells = _Cells(lifted, problem, lifted.provable(own))
         return cells.refine(self.loss, self.intervals)
 
@@ -172,22 +176,21 @@ class _Cells:
 
     def __init__(self, lifted: Lifted, problem: LeastSquares, split: BlockDiagonal) -> None:
         self.lifted, self.problem, self.split = lifted, problem, split
-        self.soft = SoftMinimum(lifted.gram.array, split, block_sparse.keep_of(problem))
-        self.scale = float(block_sparse.crude_error(problem)[0])
-        self.start, value, _ = solve_row(self.soft, problem.target[0][self.soft.order], None, self.scale)
-        self.middle = max(value, 1e-3 * self.scale)
+        self.solver: _SoftRow | block_integers.MovedRow
+        if isinstance(problem.feasible, IntegerBox):
+            self.solver = block_integers.MovedRow(LeastSquares(lifted.gram, problem.target, problem.feasible), split)
+        else:
+            self.solver = _SoftRow(lifted.gram, problem, split)
+        scale = float(block_sparse.crude_error(problem)[0])
+        self.middle = max(self.solver.value, 1e-3 * scale)
 
-    def solve(self, low: float, high: float, start: Array) -> tuple[float, Array, Array]:
+    def solve(self, low: float, high: float, start: Any) -> tuple[float, Array, Any]:
         """Value of an interval, its `y`, and the start for its parts."""
         shift = 0.5 * (low + high) * self.lifted.shift
-        target = (self.problem.target[0] + shift)[self.soft.order]
-        local = start
-        for share in COLD:
-            local, _ = self.soft.rise(target, local, share * self.middle / len(self.soft.sizes), 8, 5e-4)
-        y = shift.copy()
-        y[self.soft.order] += local
+        local, start = self.solver.solve(shift, start, self.middle)
+        y = shift + local
         claim = self.lifted.claim(self.split, np.array([low, high]), y[None])
-        return float(cell_values(self.problem, claim, 0)[0]), y, local
+        return float(cell_values(self.problem, claim, 0)[0]), y, start
 
     def refine(self, loss: float, limit: int) -> tuple[float, IntervalCertificate]:
         """Intervals that double in length away from zero, then halving the worst until its width costs little."""
@@ -200,7 +203,7 @@ class _Cells:
         edges = np.concatenate([-ends[::-1], [0.0], ends])
         cells = []
         for low, high in pairwise(edges):
-            cells.append((*self.solve(low, high, self.start), low, high))
+            cells.append((*self.solve(low, high, self.solver.start), low, high))
         while len(cells) < limit:
             worst = min(range(len(cells)), key=lambda index: cells[index][0])
             value, _, local, low, high = cells[worst]
@@ -215,3 +218,22 @@ class _Cells:
         claim = checked(self.problem, self.lifted.claim(self.split, final, np.stack([cell[1] for cell in cells])))
         value = min(float(cell_values(self.problem, claim, 0).min()), tail_value(claim, 0))
         return (value, claim) if value > 0 else (0.0, self.lifted.nothing(self.split))
+
+
+class _SoftRow:
+    """One row with free real weights: `y` for targets moved along the intervals."""
+
+    def __init__(self, gram: Gram, problem: LeastSquares, split: BlockDiagonal) -> None:
+        self.soft = SoftMinimum(gram.array, split, block_sparse.keep_of(problem))
+        self.target = problem.target[0]
+        scale = float(block_sparse.crude_error(problem)[0])
+        self.start, self.value, _ = solve_row(self.soft, self.target[self.soft.order], None, scale)
+
+    def solve(self, move: Array, start: Array, value: float) -> tuple[Array, Array]:
+        """`y` of the row with its target moved, and a start for moves nearby."""
+        target = (self.target + move)[self.soft.order]
+        for share in COLD:
+            start, _ = self.soft.rise(target, start, share * value / len(self.soft.sizes), 8, 5e-4)
+        y = np.zeros_like(move)
+        y[self.soft.order] = start
+        return y, start
