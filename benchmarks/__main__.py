@@ -19,6 +19,7 @@ ALL = (
     "scan_throughput",
     "upper_side",
     "whole_layers_integers",
+    "whole_layers_pruning",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

@@ -16,7 +16,7 @@ from ..gram import Array
 from .subset_curves import factor_rows
 
 Indices = NDArray[np.int64]
-NEGLIGIBLE = 1e-10
+NEGLIGIBLE = 1e-6
 HALVINGS = 50
 
 

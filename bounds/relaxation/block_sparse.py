@@ -16,8 +16,8 @@ from .partition import partition
 from .soft_minimum import SoftMinimum
 
 SAMPLE = 16
-COLDEST = 0.004
-COOLING = 0.5
+COLDEST = 0.006
+COOLING = 0.3
 WARM = (0.03, 0.01)
 HALVINGS = 40
 BARRIER = (0.05, 0.002)
@@ -55,17 +55,20 @@ class _Rows:
 def solve_row(soft: SoftMinimum, target: Array, y: Array | None, scale: float) -> tuple[Array, float, float]:
     """A nearly best `y` (in the order of `soft`), its softened value and last temperature; `scale` ~ the bound."""
     blocks = len(soft.sizes)
+    eps, value = 0.6 * scale / blocks, 0.0
     if y is not None:
         for share in WARM:
             eps = share * scale / blocks
             y, value = soft.rise(target, y, eps, 6, 5e-4)
         return y, value, eps
-    y, value, eps = np.zeros_like(target), 0.0, 0.5 * scale / blocks
-    for _ in range(HALVINGS):
-        eps *= COOLING
-        y, value = soft.rise(target, y, eps, 8, 1e-3)
-        if eps * blocks <= COLDEST * value:
-            break
+    y = np.zeros_like(target)
+    for cooling, steps in ((COOLING, 12), (0.6, 40)):
+        y, eps = np.zeros_like(target), 0.6 * scale / blocks
+        for _ in range(HALVINGS):
+            eps *= cooling
+            y, value = soft.rise(target, y, eps, steps, 3e-3)
+            if eps * blocks <= COLDEST * value:
+                return y, value, eps
     return y, value, eps
 
 
@@ -83,7 +86,7 @@ def reweighted(
     soft = SoftMinimum(gram, split, keep)
     rows = _Rows(
         problem.target[:, soft.order],
-        np.maximum(problem.error(problem.feasible.nearest(problem.target)), 1e-300),
+        crude_error(problem),
         np.zeros((problem.rows, soft.order.size)) if y is None else y[:, soft.order],
     )
     weights = average = rows.solve(soft, warm=y is not None)
@@ -113,6 +116,12 @@ def reweighted(
     return split, result
 
 
+def crude_error(problem: LeastSquares) -> Array:
+    """(rows,) the error of keeping the largest live weights: a first temperature, above every optimum."""
+    live = LeastSquares(problem.gram, np.where(problem.gram.dead, 0.0, problem.target), problem.feasible)
+    return np.maximum(live.error(live.feasible.nearest(live.target)), 1e-300)
+
+
 def keep_of(problem: LeastSquares) -> int:
     """The budget of a pruning problem."""
     assert isinstance(problem.feasible, Sparse)
@@ -120,8 +129,10 @@ def keep_of(problem: LeastSquares) -> int:
 
 
 def _normalised(weights: list[Array], split: BlockDiagonal) -> list[Array]:
-    """`Σ ⟨W_B, D_B⟩ = 1`, and a ridge that keeps certain columns in sight."""
+    """`Σ ⟨W_B, D_B⟩ = 1`, and a ridge that keeps certain columns in sight; plain traces where nothing is uncertain."""
     total = sum(float(np.sum(w * d)) for w, d in zip(weights, split.matrices, strict=True))
+    if not total > 0:
+        return _normalised([np.eye(len(w)) for w in weights], split)
     mean = sum(float(np.trace(w)) for w in weights) / sum(len(w) for w in weights)
     return [(w + RIDGE * mean * np.eye(len(w))) / total for w in weights]
 
@@ -149,7 +160,7 @@ def improve(problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[B
     if keep >= problem.gram.live.size:
         return split, np.zeros_like(problem.target)  # the target itself is feasible
     soft = SoftMinimum(problem.gram.array, split, keep)
-    scale = np.maximum(problem.error(problem.feasible.nearest(problem.target)), 1e-300)
+    scale = crude_error(problem)
     y = np.zeros_like(problem.target)
     # rows with fewer weights than `keep` have error zero
     loud = np.flatnonzero(np.count_nonzero(problem.target[:, soft.order], axis=1) > keep).tolist()

@@ -163,7 +163,7 @@ def test_refusals() -> None:
     rng = np.random.default_rng(6)
     gram = random_gram(rng, 4)
     with pytest.raises(MethodError, match="NofM"):
-        bounds.lower_bound(LeastSquares(gram, np.ones(4), bounds.NofM(1, 2)), bounds.IntervalSplit())
+        bounds.lower_bound(LeastSquares(gram, np.ones(4), bounds.NofM(2, 4)), bounds.IntervalSplit())
     for bad in ({"width": 0}, {"lift": 0.0}, {"loss": 1.0}, {"intervals": 1}):
         with pytest.raises(ProblemError):
             bounds.IntervalSplit(**bad)
