@@ -198,6 +198,8 @@ def test_dead_inputs_and_targets_in_the_box() -> None:
     assert bound.value[0] > 0
     assert bound.value[1] == 0
     assert bounds.verify(problem, bound.certificate)[1] <= 0
+    nothing = LeastSquares(np.zeros((2, 2)), np.ones((1, 2)), IntegerBox(0, 0))
+    np.testing.assert_array_equal(bounds.lower_bound(nothing, BlockSplit()).value, 0.0)
 
 
 @pytest.mark.parametrize("scale", [0.0, np.nan])
