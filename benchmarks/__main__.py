@@ -21,6 +21,8 @@ ALL = (
     "report_page",
     "scan_throughput",
     "upper_side",
+    "whole_layers_integers",
+    "whole_layers_pruning",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

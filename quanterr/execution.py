@@ -46,8 +46,8 @@ def _work(unit: Unit) -> float:
     rows, columns = unit.rows * len(unit.bits), unit.columns
     if unit.wide:
         each: float = 0.06 * (columns / 384.0) ** 2.2
-        return rows * each * (1 if isinstance(unit.relaxation, DiagonalSplit) else 4) + 10 * (columns / 1000.0) ** 3.0
-    return rows * (5e-6 + 5e-4 * 10.0 ** (min(columns, 72) / 12 - 3) if unit.method is Method.PRUNING else 3e-5)
+        return float(rows) * each * (1 if isinstance(unit.relaxation, DiagonalSplit) else 4) + 10 * (columns / 1000.0) ** 3.0
+    return float(rows) * (5e-6 + 5e-4 * 10.0 ** (min(columns, 72) / 12 - 3) if unit.method is Method.PRUNING else 3e-5)
 
 
 def run(
