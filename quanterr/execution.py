@@ -43,11 +43,13 @@ def _work(unit: Unit) -> float:
     Best-subset trees grow tenfold every twelve columns; beyond them the searches grow with columns^2.2 and the tuning
     of `D` with columns³. Measured on layers of 36, 384 and 1,536 columns; half or twice as much is usual.
     """
-    rows, columns = unit.rows * len(unit.bits), unit.columns
+    rows, columns = unit.rows * len(unit.bits), float(unit.columns)
     if unit.wide:
-        each: float = 0.06 * (columns / 384.0) ** 2.2
-        return float(rows) * each * (1 if isinstance(unit.relaxation, DiagonalSplit) else 4) + 10 * (columns / 1000.0) ** 3.0
-    return float(rows) * (5e-6 + 5e-4 * 10.0 ** (min(columns, 72) / 12 - 3) if unit.method is Method.PRUNING else 3e-5)
+        effort = 1 if isinstance(unit.relaxation, DiagonalSplit) else 4
+        return float(0.06 * effort * rows * (columns / 384) ** 2.2 + 10 * (columns / 1000) ** 3)
+    if unit.method is Method.QUANTIZATION:
+        return 3e-5 * rows
+    return float(rows * (5e-6 + 5e-4 * 10 ** (min(columns, 72) / 12 - 3)))
 
 
 def run(
