@@ -39,12 +39,12 @@ class Effort:
 
 #: The first pass, on everything: it decides most comparisons.
 QUICK = Effort(
-    {Method.QUANTIZATION: LocalSearch(rounds=0, beam=64), Method.PRUNING: LocalSearch(rounds=0)},
+    {Method.QUANTIZATION: LocalSearch(rounds=0, beam=256, leaves=1), Method.PRUNING: LocalSearch(rounds=0)},
     {Method.QUANTIZATION: DiagonalSplit(rounds=60), Method.PRUNING: DiagonalSplit(rounds=60)},
 )
 #: One `D` of small or wide exact blocks for all rows: about 0.1 s a row of 384 columns.
 NORMAL = Effort(
-    {Method.QUANTIZATION: LocalSearch(rounds=1, beam=512), Method.PRUNING: LocalSearch(rounds=2)},
+    {Method.QUANTIZATION: LocalSearch(rounds=2, beam=512, leaves=2), Method.PRUNING: LocalSearch(rounds=2)},
     {Method.QUANTIZATION: Blocks(width=32, rounds=30), Method.PRUNING: Blocks(width=8, rounds=12)},
 )
 #: A `D` for each row, and intervals on a near-null direction: seconds a row.
