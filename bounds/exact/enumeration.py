@@ -1,4 +1,4 @@
-"""Exact boxed integer least squares: depth-first enumeration, all rows of a Gram sharing one preparation.
+"""Exact boxed integer least squares: enumeration of eight nodes at a time, all rows of a Gram sharing one preparation.
 
 The claim `lower ≤ optimum` rests on float64 as follows. Let `n` be the live columns, `u = 2⁻⁵³` and
 `A = Gram.amplification = columns / smallest eigenvalue at unit diagonal`.
@@ -31,7 +31,7 @@ from ..errors import MethodError, ProblemError
 from ..feasible import IntegerBox
 from ..gram import UNIT_ROUNDOFF, Array, Gram
 from ..kernels.enumeration import FINISHED, ROW, enumerate_rows
-from ..kernels.enumeration_lanes import LANES
+from ..kernels.enumeration_lanes import LANES, PATH, WIDTH
 from ..kernels.enumeration_prepare import conditional_centres, leading_diagonals, sorted_order
 from ..problem import LeastSquares
 from ..result import Solution, Status, solution
@@ -111,7 +111,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
     Parameters
     ----------
     start : (rows, columns) or (columns,) integer points in the box, used where better than the built-in start
-    max_nodes : nodes a row, of the last search to be tried on it
+    max_nodes : nodes a row, of the last search to be tried on it; passed by fewer than 16, as 16 are visited at once
     time_limit : seconds for the whole call; rows not reached keep a rounded start and their root bound
     gap_tol : relative gap at which a node is closed
 
@@ -203,14 +203,14 @@ def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadl
     found, bound, residual, start_error = np.zeros((4, rows))
     ended = np.zeros(rows, np.int64)
     stopped = np.full(rows, Status.NODE_LIMIT, dtype=object)
-    state = np.zeros(2, np.int64)
+    state = np.zeros(3, np.int64)
     if given is None:
         given_points, given_error = np.zeros((1, p.columns.size)), np.full(rows, np.inf)
     else:
         given_points = np.ascontiguousarray(given[:, p.columns])
         given_error = np.ldexp(problem.error(given), -p.exponent)
     target = np.ascontiguousarray(problem.target[:, p.columns])
-    arrays = (points, found, bound, residual, start_error, nodes, ended, state, *_workspace(p))
+    arrays = (points, found, bound, residual, start_error, nodes, ended, state, *_workspace(p, box))
     limit = max_nodes
     while not enumerate_rows(
         p.gram, p.inverse, p.coupling, p.cost, p.tails, p.vertex, target, float(box.low), float(box.high),
@@ -227,18 +227,25 @@ def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadl
     return _Rows(x, np.nextafter(lower, 0.0), stopped, nodes, np.ldexp(start_error, p.exponent))
 
 
-def _workspace(p: Preparation) -> tuple[NDArray[np.float64] | NDArray[np.int64], ...]:
+def _workspace(p: Preparation, box: IntegerBox) -> tuple[NDArray[np.float64] | NDArray[np.int64] | int, ...]:
     """Everything the search writes while it runs; one allocation a call, none in a node."""
     n, m = p.columns.size, p.padded
+    bits = max(1, (box.high - box.low).bit_length())
+    digits = 52 // bits
     return (
-        np.zeros(2 * n * m),
+        _aligned(n * (n + PATH + -(-n // digits)) * WIDTH),
         np.zeros(n, np.int64),
-        np.zeros(n + 1),
-        np.zeros(n),
-        np.zeros(n),
+        digits,
+        bits,
         np.zeros((8, m)),
         np.zeros((4, n)),
-        np.zeros((3, 2 * n + 2), np.int64),
+        np.zeros((2, n), np.int64),
         np.zeros((n, n)),
-        np.zeros((3, 2 * n + 2)),
     )
+
+
+def _aligned(size: int) -> Array:
+    """Zeros that begin at a cache line."""
+    line = np.zeros(size + LANES)
+    skip = -(line.ctypes.data // 8) % LANES
+    return line[skip : skip + size]
