@@ -365,6 +365,22 @@ def test_max_trace_diagonal_is_feasible_and_as_good_as_a_solver(condition):
     assert 0.95 * d.sum() <= np.ldexp(tails.sum(), enumeration.prepare(Gram(gram)).exponent) <= d.sum() * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("spread", [0.2, 2.0])
+def test_every_leading_block_has_a_diagonal_below_it(spread):
+    """Also those wide blocks that borrow the diagonal of a larger one."""
+    gram = Gram(correlated_gram(np.random.default_rng(26), 70, spread))
+    p = enumeration.prepare(gram)
+    tails = p.tails.reshape(71, -1)
+    assert (tails >= 0).all()
+    for k in range(1, 71):
+        block, d = p.gram[:k, :k], tails[k, :k]
+        root = np.sqrt(block.diagonal())
+        assert np.linalg.eigvalsh((block - np.diag(d)) / root / root[:, None])[0] > -1e-14 * k
+        assert (tails[k, k:] == 0).all()
+        if k % 7 == 0:
+            assert d.sum() >= 0.9 * max_trace_diagonal(block).sum()
+
+
 def test_max_trace_diagonal_known_cases():
     np.testing.assert_allclose(max_trace_diagonal(np.diag([3.0, 0.0, 0.5])), [3.0, 0.0, 0.5], rtol=1e-5)
     np.testing.assert_allclose(max_trace_diagonal(np.array([[1.0, 0.5], [0.5, 1.0]])), [0.5, 0.5], rtol=1e-5)
