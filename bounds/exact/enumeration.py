@@ -31,7 +31,7 @@ from ..errors import MethodError, ProblemError
 from ..feasible import IntegerBox
 from ..gram import UNIT_ROUNDOFF, Array, Gram
 from ..kernels.enumeration import FINISHED, ROW, enumerate_rows
-from ..kernels.enumeration_lanes import LANES, PATH, WIDTH
+from ..kernels.enumeration_lanes import LANES, PATH
 from ..kernels.enumeration_prepare import conditional_centres, leading_diagonals, sorted_order
 from ..problem import LeastSquares
 from ..result import Solution, Status, solution
@@ -40,6 +40,7 @@ from . import reduced_lattice
 SLICE = 500_000
 PATIENCE = 20_000
 REDUCED_NODES = 100_000
+NARROW, WIDE = 3 * LANES, 8 * LANES
 SAFETY = 32.0
 SMALLEST_TAIL = 1e-30
 FAINTEST = 2.0**-160
@@ -145,7 +146,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
         return solution(
             x, problem.upper(x), zero, np.full(rows, Status.CLOSED, dtype=object), {"nodes": nodes, "start_error": zero}
         )
-    first = _enumerate(problem, given, min(max_nodes, PATIENCE), deadline, gap_tol)
+    first = _enumerate(problem, given, min(max_nodes, PATIENCE), deadline, gap_tol, NARROW)
     if max_nodes > PATIENCE:
         for row in map(int, np.flatnonzero(first.stopped == Status.NODE_LIMIT)):
             if time.monotonic() < deadline:
@@ -153,7 +154,7 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
         rest = np.flatnonzero(first.stopped == Status.NODE_LIMIT)
         if rest.size:
             again = LeastSquares(problem.gram, problem.target[rest], box)
-            first.replace(rest, _enumerate(again, first.x[rest], max_nodes, deadline, gap_tol))
+            first.replace(rest, _enumerate(again, first.x[rest], max_nodes, deadline, gap_tol, WIDE))
     stats = {"nodes": first.nodes, "start_error": first.start_error}
     return solution(first.x, problem.upper(first.x), first.lower, first.stopped, stats, gap_tol)
 
@@ -192,7 +193,9 @@ def _search_reduced(problem: LeastSquares, found: _Rows, row: int, max_nodes: in
         found.stopped[row] = Status.CLOSED
 
 
-def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadline: float, gap_tol: float) -> _Rows:
+def _enumerate(
+    problem: LeastSquares, given: Array | None, max_nodes: int, deadline: float, gap_tol: float, width: int
+) -> _Rows:
     """Every row in the original coordinates, in slices between looks at the clock."""
     box, rows = problem.feasible, problem.rows
     assert isinstance(box, IntegerBox)
@@ -210,7 +213,7 @@ def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadl
         given_points = np.ascontiguousarray(given[:, p.columns])
         given_error = np.ldexp(problem.error(given), -p.exponent)
     target = np.ascontiguousarray(problem.target[:, p.columns])
-    arrays = (points, found, bound, residual, start_error, nodes, ended, state, *_workspace(p, box))
+    arrays = (points, found, bound, residual, start_error, nodes, ended, state, *_workspace(p, box, width))
     limit = max_nodes
     while not enumerate_rows(
         p.gram, p.inverse, p.coupling, p.cost, p.tails, p.vertex, target, float(box.low), float(box.high),
@@ -227,16 +230,19 @@ def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadl
     return _Rows(x, np.nextafter(lower, 0.0), stopped, nodes, np.ldexp(start_error, p.exponent))
 
 
-def _workspace(p: Preparation, box: IntegerBox) -> tuple[NDArray[np.float64] | NDArray[np.int64] | int, ...]:
+def _workspace(
+    p: Preparation, box: IntegerBox, width: int
+) -> tuple[NDArray[np.float64] | NDArray[np.int64] | int, ...]:
     """Everything the search writes while it runs; one allocation a call, none in a node."""
     n, m = p.columns.size, p.padded
     bits = max(1, (box.high - box.low).bit_length())
     digits = 52 // bits
     return (
-        _aligned(n * (n + PATH + -(-n // digits)) * WIDTH),
+        _aligned(n * (n + PATH + -(-n // digits)) * width),
         np.zeros(n, np.int64),
         digits,
         bits,
+        width,
         np.zeros((8, m)),
         np.zeros((4, n)),
         np.zeros((2, n), np.int64),

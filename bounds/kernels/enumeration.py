@@ -18,7 +18,7 @@ from numba import njit
 
 from ..gram import Array
 from .box import babai, descend, recentre, times
-from .enumeration_lanes import BOUND, COST, DOWN, LANES, PATH, UP, WIDTH, expand
+from .enumeration_lanes import BOUND, COST, DOWN, LANES, PATH, UP, expand
 from .enumeration_prepare import Indices
 
 ROW, LEVEL, DIVING = range(3)
@@ -44,6 +44,7 @@ def begin_row(
     pool: Array,
     entries: Indices,
     words: int,
+    width: int,
     row: Array,
     work: Array,
     integers: Indices,
@@ -82,22 +83,22 @@ def begin_row(
         for i in range(n):
             x[i] = given[i]
     k = n - 1
-    root = k * (n + PATH + words) * WIDTH
+    root = k * (n + PATH + words) * width
     bound = constant
     for i in range(n):
-        pool[root + i * WIDTH] = c[i]
+        pool[root + i * width] = c[i]
         q = min(max(np.floor(c[i] + 0.5 - g[i] * vertex[n * m + i]), lo[i]), hi[i])
         bound += tails[n * m + i] * (c[i] - q) ** 2 + g[i] * (q - b[i])
     for i in range(n):
         entries[i] = 0
     entries[k] = 1
-    root += n * WIDTH
-    pool[root + COST * WIDTH] = constant
-    pool[root + BOUND * WIDTH] = bound
-    pool[root + DOWN * WIDTH] = min(max(np.floor(c[k] - peak[k] + 0.5), lo[k]), hi[k])
-    pool[root + UP * WIDTH] = pool[root + DOWN * WIDTH] + 1.0
+    root += n * width
+    pool[root + COST * width] = constant
+    pool[root + BOUND * width] = bound
+    pool[root + DOWN * width] = min(max(np.floor(c[k] - peak[k] + 0.5), lo[k]), hi[k])
+    pool[root + UP * width] = pool[root + DOWN * width] + 1.0
     for i in range(words):
-        pool[root + (PATH + i) * WIDTH] = 0.0
+        pool[root + (PATH + i) * width] = 0.0
     return value, left
 
 
@@ -107,6 +108,7 @@ def finish(
     entries: Indices,
     digits: int,
     bits: int,
+    width: int,
     r2: Array,
     row: Array,
     best: float,
@@ -121,22 +123,22 @@ def finish(
         centre = pool[place]
         value = min(max(np.floor(centre - row[PEAK, 0] + 0.5), lo[0]), hi[0])
         e = value - centre
-        error = pool[(n + COST) * WIDTH + place] + r2[0] * e * e + g[0] * (value - b[0])
+        error = pool[(n + COST) * width + place] + r2[0] * e * e + g[0] * (value - b[0])
         if error < best * goal_factor:
             nodes += 1
             best = error
             x[0] = value + origin[0]
             for i in range(1, n):
-                word = np.int64(pool[(n + PATH + i // digits) * WIDTH + place])
+                word = np.int64(pool[(n + PATH + i // digits) * width + place])
                 x[i] = float((word >> (bits * (i % digits))) & ((1 << bits) - 1)) + lo[i] + origin[i]
     entries[0] = 0
     return best, nodes
 
 
 @njit(cache=True)
-def lift_best(pool: Array, entries: int, base: int, rows: int, n: int) -> None:
+def lift_best(pool: Array, entries: int, base: int, rows: int, n: int, width: int) -> None:
     """Bring the entries of least bound of the level that begins at `base` to its last vector, the next to be taken."""
-    bounds = base + (n + BOUND) * WIDTH
+    bounds = base + (n + BOUND) * width
     split = entries - LANES
     while split > 0:
         best, worst = 0, split
@@ -148,7 +150,7 @@ def lift_best(pool: Array, entries: int, base: int, rows: int, n: int) -> None:
                 worst = place
         if pool[bounds + best] >= pool[bounds + worst]:
             return
-        for i in range(base, base + rows * WIDTH, WIDTH):
+        for i in range(base, base + rows * width, width):
             pool[i + best], pool[i + worst] = pool[i + worst], pool[i + best]
 
 
@@ -168,14 +170,15 @@ def search_row(
     words: int,
     digits: int,
     bits: int,
+    width: int,
     row: Array,
     state: Indices,
 ) -> tuple[float, int]:
     """Search what lies in the pool until it is empty or at least `stop` nodes are counted.
 
-    First a dive, level by level with the eight best entries of each, for a good point early. Then the deepest level
-    with a full vector of entries; where none is full, the highest, whose children fill the others. So no level ever
-    holds more than `WIDTH` entries, and nearly all vectors are full.
+    First a dive, level by level with the best entries of each, as many as fit, for a good point early. Then the
+    deepest level with a full vector of entries; where none is full, the highest, whose children fill the others. So
+    the pool never overflows, and nearly all vectors are full.
     Returns the error of the best point (stored in `x`) and the node count.
     """
     n = r2.size
@@ -200,16 +203,16 @@ def search_row(
                 k = highest
         if k > 0:
             if diving:
-                lift_best(pool, entries[k], k * rows * WIDTH, rows, n)
+                lift_best(pool, entries[k], k * rows * width, rows, n, width)
             entries[k], entries[k - 1], nodes = expand(
                 pool, coupling, tails, vertex, r2, g, b, lo, hi, pull, n, m, words, digits, bits,
-                k, entries[k], entries[k - 1], pulled, best * goal_factor,
+                width, k, entries[k], entries[k - 1], pulled, best * goal_factor,
             )  # fmt: skip
             count += nodes
-            if not diving or entries[k] == 0 or entries[k - 1] >= LANES or k == 1:
+            if not diving or entries[k] == 0 or entries[k - 1] > width - 2 * LANES or k == 1:
                 k -= 1
         if entries[0] > 0:
-            best, nodes = finish(pool, entries, digits, bits, r2, row, best, goal_factor, x)
+            best, nodes = finish(pool, entries, digits, bits, width, r2, row, best, goal_factor, x)
             count += nodes
             diving = False
     state[LEVEL], state[DIVING] = k, diving
@@ -244,6 +247,7 @@ def enumerate_rows(
     entries: Indices,
     digits: int,
     bits: int,
+    width: int,
     row: Array,
     work: Array,
     integers: Indices,
@@ -276,6 +280,7 @@ def enumerate_rows(
                 pool,
                 entries,
                 words,
+                width,
                 row,
                 work,
                 integers,
@@ -300,6 +305,7 @@ def enumerate_rows(
             words,
             digits,
             bits,
+            width,
             row,
             state,
         )
@@ -309,7 +315,7 @@ def enumerate_rows(
         for k in range(n):
             open_entries += entries[k]
             for place in range(entries[k]):
-                lower[r] = min(lower[r], pool[(k * (n + PATH + words) + n + BOUND) * WIDTH + place])
+                lower[r] = min(lower[r], pool[(k * (n + PATH + words) + n + BOUND) * width + place])
         ended[r] = FINISHED if open_entries == 0 else NODE_LIMIT if nodes[r] >= max_nodes else PAUSED
         if ended[r] == PAUSED:
             return False

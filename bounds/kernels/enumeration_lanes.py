@@ -3,7 +3,7 @@
 Numba vectorises a sum only if it may reorder it (`fastmath`), which a proof does not allow. Across nodes nothing has
 to be reordered: every lane adds up its own tail bound, column after column. The result is the same on every processor.
 
-A level is a block of rows of `WIDTH` places. An entry, one place of each row, is a node not yet expanded: its
+A level is a block of rows of `width` places. An entry, one place of each row, is a node not yet expanded: its
 conditional centres (a row for each column, used up to the level's own), cost, bound, the next integers to try
 downwards and upwards, and the integers fixed so far as digits above the box's lower end, several to a double.
 """
@@ -19,7 +19,6 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 8
-WIDTH = 3 * LANES
 COST, BOUND, DOWN, UP, PATH = range(5)
 
 _DOUBLE, _INDEX, _BIT = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
@@ -33,8 +32,9 @@ def _constant(value: float) -> Any:
 class _Writer:
     """The few vector operations that the step needs, on top of an llvmlite builder."""
 
-    def __init__(self, builder: Any) -> None:
+    def __init__(self, builder: Any, width: Any) -> None:
         self.builder = builder
+        self.width = width
         byte = ir.IntType(LANES)
         self.round_function = self._function("rint", f"v{LANES}f64", _VECTOR, [_VECTOR])
         self.fused_function = self._function("fma", f"v{LANES}f64", _VECTOR, [_VECTOR] * 3)
@@ -59,7 +59,7 @@ class _Writer:
         return base
 
     def row(self, index: Any, row: Any) -> Any:
-        return self.builder.add(index, self.builder.mul(row, ir.Constant(_INDEX, WIDTH)))
+        return self.builder.add(index, self.builder.mul(row, self.width))
 
     def load(self, pointer: Any, index: Any) -> Any:
         place = self.builder.gep(pointer, [index])
@@ -101,20 +101,21 @@ class _Writer:
 @intrinsic
 def expand(
     typingctx: Any, pool: Any, coupling: Any, tail: Any, vertex: Any, r2: Any, g: Any, b: Any, low: Any,
-    high: Any, pull: Any, n: Any, m: Any, words: Any, digits: Any, bits: Any, k: Any, here: Any, below: Any,
+    high: Any, pull: Any, n: Any, m: Any, words: Any, digits: Any, bits: Any, width: Any, k: Any, here: Any, below: Any,
     pulled: Any, goal: Any,
 ) -> Any:  # fmt: skip
     """Try the next two integers of the last eight entries of level `k`; survivors become entries of level `k − 1`.
 
     Arguments
     ---------
-    pool : flat (columns × (columns + PATH + words) × WIDTH)
+    pool : flat (columns × (columns + PATH + words) × width)
     coupling, tail, vertex : flat (levels × m); `vertex` is 1 / 2·tail
     r2, g, b, low, high, pull : (columns,) at least
     n, m, words : columns, padded columns, doubles that hold a path
     digits, bits : integers to a double, and bits of each
+    width : places of a row
     k : the level, not 0
-    here, below : entries of levels k and k − 1; `below` must be less than LANES
+    here, below : entries of levels k and k − 1; `below` must leave 2 · LANES places
     pulled : 0 if all of `g` is zero
 
     Returns
@@ -123,17 +124,17 @@ def expand(
     """
     array = types.Array(types.float64, 1, "C")
     triple = types.UniTuple(types.int64, 3)
-    signature = triple(*[array] * 10, *[types.int64] * 9, types.float64)
+    signature = triple(*[array] * 10, *[types.int64] * 10, types.float64)
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        write = _Writer(builder)
         data = [context.make_array(array)(context, builder, value=a).data for a in args[:10]]
         p_pool, p_coupling, p_tail, p_vertex, p_r2, p_g, p_b, p_low, p_high, p_pull = data
-        n, m, words, digits, bits, k, here, below, pulled, goal_value = args[10:]
+        n, m, words, digits, bits, width, k, here, below, pulled, goal_value = args[10:]
+        write = _Writer(builder, width)
         zero, one = ir.Constant(_INDEX, 0), ir.Constant(_INDEX, 1)
         eight = ir.Constant(_INDEX, LANES)
         rows = builder.add(builder.add(n, ir.Constant(_INDEX, PATH)), words)
-        level = builder.mul(rows, ir.Constant(_INDEX, WIDTH))
+        level = builder.mul(rows, width)
         first = builder.select(builder.icmp_signed(">", here, eight), builder.sub(here, eight), zero)
         source = builder.add(builder.mul(k, level), first)
         down_level = builder.sub(k, one)
