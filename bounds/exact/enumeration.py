@@ -34,12 +34,12 @@ from ..kernels.enumeration import FINISHED, ROW, enumerate_rows
 from ..kernels.enumeration_lanes import LANES, PATH
 from ..kernels.enumeration_prepare import conditional_centres, leading_diagonals, sorted_order
 from ..problem import LeastSquares
-from ..result import Solution, Status, solution
+from ..result import CLOSED, Solution, Status, solution
 from . import reduced_lattice
 
 SLICE = 500_000
 PATIENCE = 20_000
-REDUCED_NODES = 100_000
+REDUCED_NODES, REDUCED_COLUMNS = 100_000, 36  # wider bases rarely close, and their nodes cost more
 NARROW, WIDE = 3 * LANES, 8 * LANES
 SAFETY = 32.0
 SMALLEST_TAIL = 1e-30
@@ -148,9 +148,11 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
         )
     first = _enumerate(problem, given, min(max_nodes, PATIENCE), deadline, gap_tol, NARROW)
     if max_nodes > PATIENCE:
+        narrow = min(1.0, REDUCED_COLUMNS / problem.gram.live.size)
+        reduced_nodes = min(max_nodes - PATIENCE, int(REDUCED_NODES * narrow**3))
         for row in map(int, np.flatnonzero(first.stopped == Status.NODE_LIMIT)):
             if time.monotonic() < deadline:
-                _search_reduced(problem, first, row, min(max_nodes - PATIENCE, REDUCED_NODES), gap_tol)
+                _search_reduced(problem, first, row, reduced_nodes, gap_tol)
         rest = np.flatnonzero(first.stopped == Status.NODE_LIMIT)
         if rest.size:
             again = LeastSquares(problem.gram, problem.target[rest], box)
@@ -182,7 +184,14 @@ def _search_reduced(problem: LeastSquares, found: _Rows, row: int, max_nodes: in
     assert isinstance(box, IntegerBox)
     known = problem.restrict(row).upper(found.x[row : row + 1])[0]
     point, complete, slack, nodes = reduced_lattice.search(
-        problem.gram, problem.target[row, live], box.low, box.high, known, max_nodes, gap_tol
+        problem.gram,
+        problem.target[row, live],
+        box.low,
+        box.high,
+        known,
+        max_nodes,
+        gap_tol,
+        max(CLOSED, prepare(problem.gram).allowance),
     )
     found.nodes[row] += nodes
     if point is not None:
