@@ -10,7 +10,8 @@ The claim `lower ≤ optimum` rests on float64 as follows. Let `n` be the live c
    relative to `‖x − c‖` in the diagonal's norm, at most `√(Q / λ)`: the factor (`(n+1)u·A`), the conditional
    centres (`2n·u·A` for the triangular solves, `2n·u·A` for the updates), sums and constant (`(2n+5)u·A`)
    together change the error of the optimum by less than `8 n u A` of itself to first order.
-   No term is absolute, whatever the box and the target.
+   No term is absolute, whatever the box and the target. Products fused with a sum round once instead of twice; the
+   integers on a path are kept as binary digits of doubles below 2⁵², exactly.
 3. `2G(c − t) − g`, the part of the recentring identity that rounding left unsatisfied, is measured for each row
    as `ρ` and costs at most `‖ρ/√diag‖ · √(upper / λ)`.
 
@@ -107,7 +108,8 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
 
     Recentring on the box as in Lagrangian duality, sorted QR (Wübben et al. 2001), Schnorr–Euchner order, and the
     inequality of the separable bound with one diagonal for each leading block as the tail bound. Rows that take more
-    than `PATIENCE` nodes are tried in a reduced basis of the lattice (`reduced_lattice`), then searched to the end.
+    than `PATIENCE` nodes are tried in a reduced basis of the lattice (`reduced_lattice`), then searched to the end,
+    from the best point found so far and with a wider first dive.
 
     Parameters
     ----------
