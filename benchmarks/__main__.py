@@ -13,10 +13,16 @@ ALL = (
     "exact_search",
     "expected_error",
     "growth",
+    "heuristics_pruning",
+    "heuristics_quantization",
     "paper_bound",
     "peers_integers",
     "peers_pruning",
+    "report_page",
     "scan_throughput",
+    "upper_side",
+    "whole_layers_integers",
+    "whole_layers_pruning",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

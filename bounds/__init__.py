@@ -11,12 +11,12 @@ format is meant, a frozen value says which method is used.
     np.True_
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .block_certificate import BlockCertificate, BlockDiagonal
 from .certificate import Certificate, safe_value, verify
 from .errors import BoundsDisagree, CertificateError, MethodError, ProblemError
-from .exact.any_scale import ScaleFreeSolution, solve_any_scale
-from .exact.branch_and_bound import BranchAndBound
-from .exact.exhaustive import Exhaustive
-from .exact.gurobi import Gurobi
 from .feasible import (
     AnyScale,
     BlockSparse,
@@ -29,17 +29,47 @@ from .feasible import (
     in_code_units,
 )
 from .gram import Gram
+from .interval_certificate import IntervalCertificate
 from .problem import LeastSquares
-from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
-from .relaxation.diagonal import DiagonalSplit
-from .relaxation.semidefinite import SemidefiniteDual
-from .relaxation.spectral import Spectral
 from .result import Bound, Solution, Status
 from .verbs import lower_bound, solve
 
+if TYPE_CHECKING:
+    from .exact.any_scale import ScaleFreeSolution, solve_any_scale
+    from .exact.branch_and_bound import BranchAndBound
+    from .exact.exhaustive import Exhaustive
+    from .exact.gurobi import Gurobi
+    from .local.local_search import LocalSearch
+    from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
+    from .relaxation.block import BlockSplit
+    from .relaxation.diagonal import DiagonalSplit
+    from .relaxation.interval import IntervalSplit
+    from .relaxation.semidefinite import SemidefiniteDual
+    from .relaxation.spectral import Spectral
+
+#: Solvers bring numba with them: they are loaded when first named, so that `verify` needs none of them.
+_SOLVERS = {
+    "ScaleFreeSolution": "exact.any_scale",
+    "solve_any_scale": "exact.any_scale",
+    "BranchAndBound": "exact.branch_and_bound",
+    "Exhaustive": "exact.exhaustive",
+    "Gurobi": "exact.gurobi",
+    "LocalSearch": "local.local_search",
+    "BlockSplit": "relaxation.block",
+    "IntervalSplit": "relaxation.interval",
+    "ScaleFreeBound": "relaxation.any_scale",
+    "scale_free_bound": "relaxation.any_scale",
+    "DiagonalSplit": "relaxation.diagonal",
+    "SemidefiniteDual": "relaxation.semidefinite",
+    "Spectral": "relaxation.spectral",
+}
+
 __all__ = [
     "AnyScale",
+    "BlockCertificate",
+    "BlockDiagonal",
     "BlockSparse",
+    "BlockSplit",
     "Bound",
     "BoundsDisagree",
     "BranchAndBound",
@@ -52,7 +82,10 @@ __all__ = [
     "Gram",
     "Gurobi",
     "IntegerBox",
+    "IntervalCertificate",
+    "IntervalSplit",
     "LeastSquares",
+    "LocalSearch",
     "MethodError",
     "NofM",
     "ProblemError",
@@ -72,3 +105,15 @@ __all__ = [
     "solve_any_scale",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a solver."""
+    if name not in _SOLVERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f".{_SOLVERS[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

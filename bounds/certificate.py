@@ -1,4 +1,4 @@
-"""The inequality behind every bound, and the only file that reasons about rounding.
+"""The inequality behind every bound, and (with `block_certificate` and `rounding`) where rounding is reasoned about.
 
 Let `D` be diagonal with `M = gram − D ⪰ 0`. For every real `y` and every feasible `x`, with `u = x − target`,
 
@@ -16,17 +16,18 @@ from fractions import Fraction
 from operator import mul
 
 import numpy as np
-from scipy.linalg import lapack
 
+from . import block_certificate, interval_certificate
+from .block_certificate import BlockCertificate
 from .errors import CertificateError
 from .gram import UNIT_ROUNDOFF, Array, Gram
+from .interval_certificate import IntervalCertificate
 from .problem import LeastSquares
 from .rational import align, dyadic, why_not_semidefinite
 from .result import Bound
+from .rounding import SHRINK, UNDERFLOW, gamma, proves_semidefinite
 
-SHRINK = (0.0, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)
 TILT = tuple(10.0**-k for k in range(14, 4, -1))
-UNDERFLOW = 2.0**-1060
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,17 +89,33 @@ def certify(problem: LeastSquares, diagonal: Array, y: Array) -> Bound:
     return Bound(value, Certificate(diagonal, y))
 
 
-def safe_value(problem: LeastSquares, certificate: Certificate) -> Array:
+def safe_value(
+    problem: LeastSquares,
+    certificate: Certificate | BlockCertificate | IntervalCertificate,
+    blur: Array | None = None,
+) -> Array:
     """The bound of each row in float64, less a proven allowance for every rounding on the way, (rows,).
 
     Never above `verify` of the same certificate. Costs one Cholesky factor for each distinct `D` and one
     matrix product for all rows.
 
+    Parameters
+    ----------
+    blur : (rows, columns), optional
+        The bound holds for every target within `blur` of the problem's: targets that are rounded quotients.
+
     Raises
     ------
     CertificateError
-        Wrong shapes, or a `D` whose `gram − D ⪰ 0` float64 cannot prove (`certify` shrinks it).
+        Wrong shapes, a `D` whose `gram − D ⪰ 0` float64 cannot prove (`certify` shrinks it), or a `blur` with another
+        certificate than a diagonal one.
     """
+    if blur is not None and not isinstance(certificate, Certificate):
+        raise CertificateError(f"a {type(certificate).__name__} has no allowance for a blurred target: leave blur out")
+    if isinstance(certificate, BlockCertificate):
+        return block_certificate.safe_value(problem, certificate)
+    if isinstance(certificate, IntervalCertificate):
+        return interval_certificate.safe_value(problem, certificate)
     certificate = _checked(problem, certificate)
     for row, diagonal in enumerate(np.atleast_2d(certificate.diagonal)):
         if not _proves_psd(problem.gram, diagonal):
@@ -106,7 +123,7 @@ def safe_value(problem: LeastSquares, certificate: Certificate) -> Array:
                 f"row {row}: gram − D is not provably positive semidefinite in float64; "
                 "shrink D (certify does), or use verify"
             )
-    value = _evaluate(problem, certificate.diagonal, certificate.y)
+    value = _evaluate(problem, certificate.diagonal, certificate.y, blur)
     zero = (certificate.diagonal >= 0).all(axis=-1) & (certificate.y == 0).all(axis=-1)
     return np.where(zero, np.maximum(value, 0.0), value)
 
@@ -126,11 +143,6 @@ def _checked(problem: LeastSquares, certificate: Certificate) -> Certificate:
     return Certificate(diagonal, y)
 
 
-def _gamma(operations: int) -> float:
-    """`γ_k = k u / (1 − k u)` (Higham, *Accuracy and Stability of Numerical Algorithms*, §3.1)."""
-    return operations * UNIT_ROUNDOFF / (1 - operations * UNIT_ROUNDOFF)
-
-
 def provable(gram: Gram, diagonal: Array) -> Array:
     """The mildest shrinking of `D`, (columns,), whose `gram − D ⪰ 0` float64 proves (see `certify`)."""
     diagonal = np.where(gram.dead, np.minimum(diagonal, 0.0), diagonal)
@@ -147,37 +159,22 @@ def provable(gram: Gram, diagonal: Array) -> Array:
 
 
 def _proves_psd(gram: Gram, diagonal: Array) -> bool:
-    """True only if `gram − D ⪰ 0` in exact arithmetic.
-
-    A Cholesky factorisation of `A` that completes in floats is exact for `A + Δ` with
-    `|Δᵢⱼ| ≤ γ √(aᵢᵢ aⱼⱼ)` (Higham, theorem 10.3; Rump, *Verification of positive definiteness*, BIT 46,
-    2006). So `A + columns·γ·diag(A) ⪰ 0`, and lowering each diagonal entry by that share of itself before
-    factorising proves the claim, whatever the scales of the columns. Powers of two balance them first,
-    without rounding, to keep clear of underflow.
-    """
+    """True only if `gram − D ⪰ 0` in exact arithmetic."""
     live = gram.live
     if np.any(diagonal[gram.dead] > 0):
         return False
-    pivots = gram.array.diagonal()[live] - diagonal[live]
-    if live.size == 0:
-        return True
-    if not pivots.min() > 0:
-        return False
-    scale = np.ldexp(1.0, -(np.frexp(pivots)[1] // 2))
-    with np.errstate(all="ignore"):
-        matrix = gram.array[np.ix_(live, live)] if live.size < gram.columns else gram.array
-        matrix = matrix * scale * scale[:, None]
-        share = live.size * _gamma(live.size + 10) * 1.001 + 8 * UNIT_ROUNDOFF
-        matrix[np.diag_indices(live.size)] = pivots * scale * scale * (1 - share)
-        factor, info = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
-        return bool(info == 0 and np.isfinite(factor.diagonal()).all())
+    matrix = gram.array[np.ix_(live, live)]
+    matrix[np.diag_indices(live.size)] -= diagonal[live]
+    return proves_semidefinite(matrix)
 
 
-def _evaluate(problem: LeastSquares, diagonal: Array, y: Array) -> Array:
+def _evaluate(problem: LeastSquares, diagonal: Array, y: Array, blur: Array | None = None) -> Array:
     """The right side of the inequality less its rounding, (rows,); −∞ where nothing can be said.
 
     With `ĝ` the computed and `g` the exact `My`, the exact value is at least the one at `ĝ` less
-    `Σ |ĝ − g| (2 reach + |y|)`; the rest of the allowance is for the sums themselves.
+    `Σ |ĝ − g| (2 reach + |y|)`; the rest of the allowance is for the sums themselves. A target moved by at most
+    `blur` changes each term by at most `blur (|D| (2 |u| + blur) + 2 |g|)`, with `|u| ≤ reach + 2 blur` at the
+    minimiser of the moved one (`Feasible.reach`).
     """
     n = problem.columns
     gram = problem.gram.array
@@ -185,20 +182,26 @@ def _evaluate(problem: LeastSquares, diagonal: Array, y: Array) -> Array:
         shift = diagonal * y
         g = y @ gram - shift
         moved = (y != 0).any(axis=-1, keepdims=True) & ~problem.gram.dead
-        slack = _gamma(n + 4) * (np.abs(y) @ np.abs(gram) + np.abs(shift)) + UNDERFLOW * moved
+        slack = gamma(n + 4) * (np.abs(y) @ np.abs(gram) + np.abs(shift)) + UNDERFLOW * moved
         reach = problem.feasible.reach(diagonal, np.abs(g) + slack, problem.target)
         least, _ = problem.feasible.separable_minimum(diagonal, g, problem.target)
         size = np.abs(y)
         allowance = slack * (2 * reach + size)
-        allowance += 4 * _gamma(n + 16) * reach * (np.abs(diagonal) * reach + 2 * np.abs(g))
-        allowance += _gamma(n + 4) * size * np.abs(g)
+        allowance += 4 * gamma(n + 16) * reach * (np.abs(diagonal) * reach + 2 * np.abs(g))
+        allowance += gamma(n + 4) * size * np.abs(g)
         allowance += UNDERFLOW * (1 + reach + size) * (1 + np.abs(diagonal))
+        if blur is not None:
+            allowance += blur * (np.abs(diagonal) * (2 * reach + 5 * blur) + 2 * (np.abs(g) + slack))
         value = least - np.einsum("ri,ri->r", y, g)
         value = value - 1.01 * allowance.sum(axis=-1) - 4 * UNIT_ROUNDOFF * np.abs(value)
     return np.where(np.isfinite(value), value, -np.inf)
 
 
-def verify(problem: LeastSquares, certificate: Certificate, rows: Sequence[int] | None = None) -> list[Fraction]:
+def verify(
+    problem: LeastSquares,
+    certificate: Certificate | BlockCertificate | IntervalCertificate,
+    rows: Sequence[int] | None = None,
+) -> list[Fraction]:
     """The exact bound of each row, in rational arithmetic that trusts no solver and no rounding.
 
     Python integers and fractions only: a shared `D` is proven once (O(columns³)), a `D` per row for each row.
@@ -216,6 +219,10 @@ def verify(problem: LeastSquares, certificate: Certificate, rows: Sequence[int] 
     CertificateError
         Names the row, and the reason: wrong shapes, `gram − D` indefinite, or no finite minimum.
     """
+    if isinstance(certificate, BlockCertificate):
+        return block_certificate.verify(problem, certificate, rows)
+    if isinstance(certificate, IntervalCertificate):
+        return interval_certificate.verify(problem, certificate, rows)
     certificate = _checked(problem, certificate)
     shared = certificate.diagonal.ndim == 1
     gram, gram_shift = dyadic(problem.gram.array.tolist())

@@ -13,7 +13,9 @@ from .errors import BoundsDisagree
 from .gram import Array
 
 if TYPE_CHECKING:
+    from .block_certificate import BlockCertificate
     from .certificate import Certificate
+    from .interval_certificate import IntervalCertificate
 
 CLOSED = 1e-6
 
@@ -25,6 +27,7 @@ class Status(StrEnum):
     NODE_LIMIT = "node_limit"
     TIME_LIMIT = "time_limit"
     ROUNDING = "rounding"
+    UNPROVEN = "unproven"
 
     @property
     def advice(self) -> str:
@@ -33,6 +36,7 @@ class Status(StrEnum):
             Status.NODE_LIMIT: "raise max_nodes, or use fewer columns",
             Status.TIME_LIMIT: "raise time_limit, or use fewer columns",
             Status.ROUNDING: "the Gram matrix is too ill-conditioned for float64 to separate the bounds",
+            Status.UNPROVEN: "a good point and no proof: take lower_bound, or BranchAndBound with this point as start",
         }[self]
 
 
@@ -44,12 +48,12 @@ class Bound:
     ----------
     value : (rows,)
         Safe: the rounding allowance is already subtracted. Same unit as `LeastSquares.error`.
-    certificate : Certificate
+    certificate : Certificate, BlockCertificate or IntervalCertificate
         The `(D, y)` from which `value` follows (`verify` rechecks it in exact arithmetic).
     """
 
     value: Array
-    certificate: Certificate
+    certificate: Certificate | BlockCertificate | IntervalCertificate
 
 
 @dataclass(frozen=True)

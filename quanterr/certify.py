@@ -4,47 +4,34 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import closing
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+from bounds import BranchAndBound
 
-from bounds import BranchAndBound, Status
-from bounds.gram import UNIT_ROUNDOFF, Array
-
+from .archive import require_writable
 from .contestants import Method
+from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
-from .layers.layer import Piece
-from .report import Record, Report
+from .evidence import DUALS, write_certificates
+from .execution import Progress, run
+from .plan import raised, units
+from .report import LayerFacts, Outcome, Record, Report
 from .scaling import SCALES, codes_range
-from .units import STATUSES, RowResults, Unit, solve_unit
-from .workers import local_executor
+from .tally import Tally
+from .units import Unit
 
 if TYPE_CHECKING:
-    from .layers import Chunk, Layer
+    from .layers import Layer
     from .store import Store
 
-#: Rows of one unit: small enough for progress, memory and a cheap `kill -9`, large enough to share a Gram.
-ROWS_PER_UNIT = 192
-#: Up to so many columns the search is expected to end in proof, beyond it is cut short and the bounds stay apart.
-WIDEST_EXACT = 64
-WIDEST = 128
+__all__ = ["Progress", "certify"]
 
-Flying = dict[Future[list[RowResults]], Unit]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, in (row, bit-width, method) triples; `seconds_left` is an estimate, None at first."""
-
-    rows_done: int
-    rows_total: int
-    rows_reused: int
-    seconds: float
-    seconds_left: float | None
+REFINE = ("undecided", "all")
+Place = tuple[str, int, Method]
 
 
 def certify(
@@ -54,12 +41,16 @@ def certify(
     *,
     scale: str = "mse",
     search: BranchAndBound | None = None,
+    effort: str = "normal",
+    refine: str = "undecided",
     store: Store | None = None,
     executor: Executor | None = None,
     jobs: int = 1,
     progress: Callable[[Progress], None] | None = None,
     title: str = "",
     skip_refused: bool = False,
+    certificates: str | Path | None = None,
+    dual: str = "diagonal",
 ) -> Report:
     """Bound the error of quantisation and of pruning at equal storage from both sides, chunk by chunk.
 
@@ -70,13 +61,19 @@ def certify(
     bits : sequence of int
         Bit-widths, each 1 … 16; pruning keeps ⌊columns · bits / 16⌋ weights of each row.
     chunk : int or None
-        Columns solved together, as in *Pruning vs Quantization* §4.3 (36), at most 128; None takes whole layers.
+        Columns solved together, as in *Pruning vs Quantization* §4.3 (36); None takes whole layers, the full Gram.
         A chunk's verdict speaks of the chunk alone: cross terms with the other columns are not in it.
     scale : {"mse", "max", "lp"}
         How the per-tensor quantisation scale is chosen (`quanterr.scaling`).
     search : BranchAndBound, optional
-        Budget of the exact search; rows it leaves open get the better of its bound and a `(D, y)` certificate.
-        Default: to the end up to 64 columns (36 take a few hundred nodes a row), 1,000 nodes a row beyond.
+        Budget of the exact search, up to 128 columns; rows it leaves open get the better of its bound and a `(D, y)`
+        certificate. Default: to the end up to 64 columns (36 take a few hundred nodes a row); beyond it no search
+        but `effort`.
+    effort : {"quick", "normal", "thorough"}
+        Work on more than 64 columns. All of them get a local search and a diagonal `D` ("quick"), which decides most
+        comparisons at 4 bits and more; then longer searches and a block-diagonal `D` tuned to the rows.
+    refine : {"undecided", "all"}
+        What is worth more than the quick effort: comparisons it left undecided, or everything.
     store : Store, optional
         Results found there are reused and new ones are kept at once.
     executor : concurrent.futures.Executor, optional
@@ -86,6 +83,11 @@ def certify(
     skip_refused : bool
         A chunk that `bounds` refuses (a Gram of deficient rank, say) never stops the others. When all are done it is
         raised, or with True only named in `Report.refused`; none of its records are kept either way.
+    certificates : str or Path, optional
+        Folder for one file a layer that `quanterr.verify` rechecks on any machine (docs/certificate-format.md).
+    dual : {"diagonal", "semidefinite", "none"}
+        The dual bound that a certificate keeps beside the value of the search for every row: what it proves needs
+        no rerun. "diagonal" takes 0.1–0.2 ms a row of 36 columns, "semidefinite" 0.5 ms for a little more.
 
     Returns
     -------
@@ -95,7 +97,7 @@ def certify(
     Raises
     ------
     QuanterrError
-        Bad bits, chunk or scale.
+        Bad bits, chunk, scale or dual, or a folder that cannot be written.
     ChunkRefused
         Rows that `bounds` refuses (layer, chunk and rows are named), after everything else is solved and stored.
     """
@@ -108,208 +110,80 @@ def certify(
         raise QuanterrError(f"chunk = {chunk} columns: use a positive number, or None for whole layers")
     if scale not in SCALES:
         raise QuanterrError(f"scale = {scale!r}: choose one of {', '.join(SCALES)}")
-    units = [unit for layer in layers for unit in _units(layer, widths, chunk, scale, search)]
-    if not units:
+    if dual not in DUALS:
+        raise QuanterrError(f"dual = {dual!r}: choose one of {', '.join(DUALS)}")
+    if refine not in REFINE:
+        raise QuanterrError(f"refine = {refine!r}: choose one of {', '.join(REFINE)}")
+    level = effort_named(effort)
+    if certificates is not None:
+        require_writable(Path(certificates))
+    began = time.monotonic()
+    layers = list(layers)
+    plan = [unit for layer in layers for unit in units(layer, widths, chunk, scale, search)]
+    if not plan:
         raise QuanterrError("no layers given: nothing to certify")
-    groups: dict[tuple[str, int, Method], _Tally] = defaultdict(_Tally)
+    solved: dict[Place, Tally] = defaultdict(Tally)
     refused: dict[tuple[str, int], ChunkRefused] = {}
-    with closing(_run(units, store, executor, jobs, progress)) as solved:
-        for unit, results in solved:
+    with closing(run(plan, store, executor, jobs, progress)) as outcomes:
+        for unit, results in outcomes:
             if isinstance(results, ChunkRefused):
                 refused.setdefault((unit.layer, unit.chunk), results)
             else:
-                groups[unit.layer, unit.chunk, unit.method].add(unit, results)
+                solved[unit.layer, unit.chunk, unit.method].add(unit, results)
     if refused and not skip_refused:
         raise next(iter(refused.values()))
-    records = [
-        record
-        for (layer, index, method), tally in groups.items()
-        if (layer, index) not in refused
-        for record in tally.records(layer, index, method)
-    ]
-    reasons = tuple(sorted(map(str, refused.values())))
-    report = Report(tuple(sorted(records, key=_order(units))), title=title, refused=reasons)
+    for layer, index in refused:
+        for method in Method:
+            solved.pop((layer, index, method), None)
+    remarks = list(map(str, refused.values()))
+    chosen = list(raised(_to_refine(plan, solved, refine), level)) if effort != "quick" else []
+    if chosen:
+        with closing(run(chosen, store, executor, jobs, progress)) as outcomes:
+            for unit, results in outcomes:
+                if isinstance(results, ChunkRefused):
+                    remarks.append(f"{results}; the quick bounds stand")
+                else:
+                    solved[unit.layer, unit.chunk, unit.method].improve(unit, results)
+    records, facts = sorted(_records(solved), key=_order(plan)), tuple(map(_facts, layers))
+    report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
     if store is not None:
-        store.add_run(title, report.to_dicts())
+        store.add_run(title, report.to_dicts(), report.facts())
+    if certificates is not None:
+        found = {key: tally.parts for key, tally in solved.items()}
+        total = sum(unit.rows * len(unit.bits) for unit in plan)
+        write_certificates(
+            layers, chunk, found, Path(certificates), dual=dual, title=title, executor=executor, jobs=jobs,
+            begins=lambda name: progress and progress(Progress(total, total, 0, time.monotonic() - began, None, name)),
+        )  # fmt: skip
     return report
 
 
-def _order(units: list[Unit]) -> Callable[[Record], tuple[int, int, int, str]]:
+def _records(solved: dict[Place, Tally]) -> Iterator[Record]:
+    for (layer, index, method), tally in solved.items():
+        yield from tally.records(layer, index, method)
+
+
+def _to_refine(plan: list[Unit], solved: dict[Place, Tally], refine: str) -> Iterator[Unit]:
+    """The wide units that are worth more effort."""
+    verdicts = {(v.layer, v.chunk, v.bits): v.outcome for v in Report(tuple(_records(solved))).judged()}
+    for unit in plan:
+        for index, bits in enumerate(unit.bits):
+            outcome = verdicts.get((unit.layer, unit.chunk, bits))
+            if unit.wide and (outcome is Outcome.UNDECIDED or (outcome is not None and refine == "all")):
+                yield unit.only([index])
+
+
+def _order(plan: list[Unit]) -> Callable[[Record], tuple[int, int, int, str]]:
     """Layers as given, then chunk, bits, quantisation before pruning, whatever finished first."""
-    place = {name: i for i, name in enumerate(dict.fromkeys(unit.layer for unit in units))}
+    place = {name: i for i, name in enumerate(dict.fromkeys(unit.layer for unit in plan))}
     return lambda r: (place[r.layer], r.chunk, r.bits, "" if r.method == Method.QUANTIZATION else r.method)
 
 
-def _units(
-    layer: Layer, bits: tuple[int, ...], width: int | None, scale: str, search: BranchAndBound | None
-) -> Iterator[Unit]:
-    """The units of one layer, the rows of each Gram in batches."""
-    if not np.any(layer.weight):
-        raise QuanterrError(f"layer {layer.name}: every weight is zero: exclude it with --layers")
-    scales = [float(SCALES[scale](layer.weight, b)) for b in bits]
-    for chunk in layer.chunks(width):
-        columns = chunk.columns.stop - chunk.columns.start
-        if columns > WIDEST:
-            raise QuanterrError(
-                f"layer {layer.name}: a chunk of {columns} columns is too wide for the search, which takes {WIDEST}: "
-                "pass chunk=36 (--chunk 36)"
-            )
-        budget = search or BranchAndBound(max_nodes=50_000_000 if columns <= WIDEST_EXACT else 1_000)
-        for pieces in _batches(chunk):
-            rows = sum(len(piece.weight) for piece in pieces)
-            per_row = np.repeat(np.array(scales)[:, None], rows, axis=1)
-            for method in Method:
-                yield Unit(layer.name, chunk.index, method, bits, pieces, per_row, budget)
-
-
-def _batches(chunk: Chunk) -> Iterator[tuple[Piece, ...]]:
-    """Consecutive rows of a chunk, at most `ROWS_PER_UNIT`, with the Grams they need."""
-    batch: list[Piece] = []
-    held = 0
-    for piece in chunk.pieces:
-        for start in range(0, len(piece.weight), ROWS_PER_UNIT):
-            weight = piece.weight[start : start + ROWS_PER_UNIT]
-            if held + len(weight) > ROWS_PER_UNIT:
-                yield tuple(batch)
-                batch, held = [], 0
-            first = piece.rows.start + start
-            batch.append(Piece(piece.gram, weight, slice(first, first + len(weight))))
-            held += len(weight)
-    yield tuple(batch)
-
-
-def _work(unit: Unit) -> float:
-    """Expected cost of a unit in arbitrary units: best-subset trees grow tenfold every twelve columns."""
-    rows = unit.rows * len(unit.bits)
-    return rows * (0.01 + 10 ** (min(unit.columns, 72) / 12 - 3) if unit.method is Method.PRUNING else 0.02)
-
-
-def _run(
-    units: list[Unit],
-    store: Store | None,
-    executor: Executor | None,
-    jobs: int,
-    progress: Callable[[Progress], None] | None,
-) -> Generator[tuple[Unit, list[RowResults] | ChunkRefused], None, None]:
-    """Every unit with its results, from the store where it has them, in the order in which they are known."""
-    began = time.monotonic()
-    total = sum(unit.rows * len(unit.bits) for unit in units)
-    done = reused = 0
-    pending: list[Unit] = []
-    for unit in units:
-        known = _stored(unit, store)
-        if known:
-            reused += unit.rows * len(known)
-            yield unit.only(list(known)), list(known.values())
-        missing = [i for i in range(len(unit.bits)) if i not in known]
-        if missing:
-            pending.append(unit.only(missing))
-    done = reused
-    left = all_work = sum(map(_work, pending))
-    if progress is not None:
-        progress(Progress(done, total, reused, 0.0, None))
-    # The dearest units first: the last ones to finish are then small, and workers end together.
-    pending.sort(key=_work, reverse=True)
-    for unit, results in _computed(pending, executor, jobs):
-        if store is not None and not isinstance(results, ChunkRefused):
-            store.put(((unit.key(i), result) for i, result in enumerate(results)), repr(unit.search))
-        done += unit.rows * len(unit.bits)
-        left -= _work(unit)
-        if progress is not None:
-            elapsed = time.monotonic() - began
-            share = 1 - left / all_work
-            estimate = elapsed * (1 - share) / share if share > 0.02 else None
-            progress(Progress(done, total, reused, elapsed, estimate))
-        yield unit, results
-
-
-def _stored(unit: Unit, store: Store | None) -> dict[int, RowResults]:
-    if store is None:
-        return {}
-    found = {i: store.get(unit.key(i), repr(unit.search)) for i in range(len(unit.bits))}
-    return {i: result for i, result in found.items() if result is not None}
-
-
-def _computed(
-    units: list[Unit], executor: Executor | None, jobs: int
-) -> Iterator[tuple[Unit, list[RowResults] | ChunkRefused]]:
-    if not units:
-        return
-    if executor is not None:
-        flying: Flying = {}
-        try:
-            yield from _spread(units, executor, 64, flying)
-        finally:
-            for future in flying:
-                future.cancel()
-        return
-    with local_executor(min(jobs, len(units))) as local:
-        yield from _spread(units, local, 3 * jobs, {})
-
-
-def _spread(
-    units: list[Unit], executor: Executor, window: int, flying: Flying
-) -> Iterator[tuple[Unit, list[RowResults] | ChunkRefused]]:
-    """Units through an executor, never more than `window` of them `flying` at once (memory, and a quick end)."""
-    queue = iter(units)
-    try:
-        while True:
-            for unit in queue:
-                flying[executor.submit(solve_unit, unit)] = unit
-                if len(flying) >= window:
-                    break
-            if not flying:
-                return
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                unit, refusal = flying.pop(future), future.exception()
-                yield unit, refusal if isinstance(refusal, ChunkRefused) else future.result()
-    except BrokenExecutor as error:
-        raise QuanterrError(
-            "a worker process died, probably for lack of memory; what was solved is kept in the store: "
-            "run again, with fewer --jobs if it repeats"
-        ) from error
-
-
-class _Tally:
-    """Sums of row errors of one (layer, chunk, method), one entry a bit-width."""
-
-    def __init__(self) -> None:
-        self.parts: dict[int, list[tuple[Unit, RowResults]]] = defaultdict(list)
-
-    def add(self, unit: Unit, results: list[RowResults]) -> None:
-        for bits, result in zip(unit.bits, results, strict=True):
-            self.parts[bits].append((unit, result))
-
-    def records(self, layer: str, chunk: int, method: Method) -> Iterator[Record]:
-        for bits, parts in self.parts.items():
-            parts.sort(key=lambda part: part[0].first_row)
-            results = [result for _, result in parts]
-            status = np.concatenate([r.status for r in results])
-            open_rows = status != STATUSES.index(Status.CLOSED)
-            upper, lower = (np.concatenate([getattr(r, n) for r in results]) for n in ("error_upper", "error_lower"))
-            # A sum of m terms in floats is off by at most (m − 1) u relative.
-            slack = 1 + 2 * len(upper) * UNIT_ROUNDOFF
-            worst = STATUSES[int(status[open_rows].max())] if open_rows.any() else Status.CLOSED
-            dual = np.concatenate([r.dual for r in results])
-            yield Record(
-                layer=layer,
-                chunk=chunk,
-                bits=bits,
-                method=method.value,
-                rows=len(upper),
-                columns=parts[0][0].columns,
-                energy=float(sum(_energy(piece) for unit, _ in parts for piece in unit.pieces)),
-                error_upper=float(upper.sum()) * slack,
-                error_lower=float(lower.sum()) / slack,
-                error_start=float(sum(r.error_start.sum() for r in results)),
-                status=worst.value,
-                open_rows=int(open_rows.sum()),
-                evidence="search" if not dual.any() else "dual" if dual.all() else "search and dual",
-                seconds=float(sum(r.seconds for r in results)),
-            )
-
-
-def _energy(piece: Piece) -> float:
-    """`Σ_rows wᵀ gram w`: the signal of the SNR."""
-    weight: Array = piece.weight
-    return float(np.einsum("ri,ri->", weight @ piece.gram, weight))
+def _facts(layer: Layer) -> LayerFacts:
+    away = layer.weight - layer.weight.mean()
+    away /= abs(away).max() or 1.0
+    variance = float((away**2).mean())
+    kurtosis = float((away**4).mean()) / variance**2 if variance > 0 else None
+    return LayerFacts(
+        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, layer.notes
+    )

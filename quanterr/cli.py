@@ -7,20 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from bounds import BranchAndBound
-
-from .certify import Progress as Solved
-from .certify import certify as certify_layers
+from .archive import require_writable
 from .commands_compare import register as register_compare
+from .commands_compress import register as register_compress
+from .commands_report import register as register_report
 from .commands_scan import register as register_scan
+from .commands_store import register as register_store
+from .commands_verify import register as register_verify
 from .errors import QuanterrError
-from .store import Store
-from .table import summary, verdict_table
 from .terminal import (
     BatchSizeOption,
     DampingOption,
@@ -36,6 +35,9 @@ from .terminal import (
     parse_bits,
 )
 
+if TYPE_CHECKING:
+    from .certify import Progress as Solved
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -44,7 +46,8 @@ app = typer.Typer(
     help=(
         "For this layer, is quantisation or pruning the better compression, **whatever algorithm is used**?\n\n"
         "`quanterr certify` solves both exactly, chunk by chunk, and keeps the results in one file; "
-        "`quanterr show` prints and draws that file again."
+        "`quanterr show` prints and draws that file again, `quanterr report` makes a page of it; "
+        "`quanterr verify` rechecks certificates in exact arithmetic."
     ),
 )
 REFUSALS_SHOWN = 5
@@ -66,7 +69,7 @@ def certify(
     ] = None,
     bits: Annotated[str, typer.Option(help="Bit-widths: 2-8, or 2,4,8. Pruning keeps bits/16 of the weights.")] = "2-8",
     chunk: Annotated[
-        int, typer.Option(min=0, help="Columns solved together (36 as in the paper, at most 128); 0: whole layers.")
+        int, typer.Option(min=0, help="Columns solved together (36 as in the paper); 0: whole layers, the full Gram.")
     ] = 36,
     scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse (the paper's), max or lp.")] = "mse",
     image_size: ImageSizeOption = 224,
@@ -79,10 +82,22 @@ def certify(
     max_nodes: Annotated[
         int | None, typer.Option(min=1, help="Search nodes a row before it is left open, between proven bounds.")
     ] = None,
+    effort: Annotated[
+        str, typer.Option(help="Work on problems wider than 64 columns: quick, normal or thorough.")
+    ] = "normal",
+    refine: Annotated[
+        str, typer.Option(help="What gets more than the quick effort: undecided comparisons, or all.")
+    ] = "undecided",
     out: Annotated[Path, typer.Option(help="Result file; a second run reuses what it holds.")] = Path(
         "quanterr.sqlite"
     ),
     figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
+    certificates: Annotated[
+        Path | None, typer.Option(help="Write one file a layer to this folder, for `quanterr verify`.")
+    ] = None,
+    dual: Annotated[
+        str, typer.Option(help="Bound that a certificate proves without a rerun: diagonal, semidefinite or none.")
+    ] = "diagonal",
 ) -> None:
     """Certify layers of a network: both sides exact, with a verdict at each bit-width.
 
@@ -92,10 +107,16 @@ def certify(
 
     `quanterr certify --model torchvision.models:resnet18 --inputs photos/ --layers "layer1.*" --bits 2,4,8`
     """
+    from bounds import BranchAndBound
+
+    from .certify import certify as certify_layers
     from .session import Session, load
+    from .store import Store
 
     with guarded(f"; what was solved is kept in {out}: run the same command to go on"):
         store = Store(out)  # first: an unwritable place should not cost a capture
+        if certificates is not None:
+            require_writable(certificates)
         widths = parse_bits(bits)
         search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
         began = time.monotonic()
@@ -119,12 +140,18 @@ def certify(
                 console.print(f"  note: {layer.name}: {note}")
         with _live_progress() as show:
             report = certify_layers(
-                captured, widths, chunk or None, scale=scale, search=search, store=store,
+                captured, widths, chunk or None, scale=scale, search=search, effort=effort, refine=refine, store=store,
                 jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
+                certificates=certificates, dual=dual,
             )  # fmt: skip
         if report.records:
             _present(report, figure)
-        console.print(f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again)")
+        console.print(
+            f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again, "
+            f"`quanterr report {out}` for a page)"
+        )
+        if certificates is not None:
+            console.print(f"Certificates: {certificates} (`quanterr verify {certificates}` rechecks them anywhere)")
         if report.refused:
             shown = "\n".join(report.refused[:REFUSALS_SHOWN])
             more = len(report.refused) - REFUSALS_SHOWN
@@ -142,6 +169,7 @@ def show(
 ) -> None:
     """Print the verdicts of the newest finished run again, without its network."""
     from .report import Report
+    from .store import Store
 
     with guarded(""):
         if not store.is_file():
@@ -154,10 +182,16 @@ def show(
 
 
 register_compare(app)
+register_report(app)
 register_scan(app)
+register_compress(app)
+register_store(app)
+register_verify(app)
 
 
 def _present(report: Any, figure: Path | None) -> None:
+    from .table import summary, verdict_table
+
     console.print(verdict_table(report))
     console.print(summary(report))
     if figure is not None:
@@ -190,10 +224,11 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
                 bar.console.print(f"{now.rows_reused:,} of {now.rows_total:,} results reused from the result file")
                 reported = True
             left = "estimating time left" if now.seconds_left is None else f"about {now.seconds_left:.0f} s left"
-            finished = now.rows_done == now.rows_total
-            bar.update(
-                task, total=now.rows_total, completed=now.rows_done, left=f"{now.seconds:.1f} s" if finished else left
-            )
+            if now.rows_done == now.rows_total:
+                left = f"{now.seconds:.1f} s"
+            if now.writing:
+                left = f"certificate of {now.writing}"
+            bar.update(task, total=now.rows_total, completed=now.rows_done, left=left)
 
         yield show
 

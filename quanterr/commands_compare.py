@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
 from rich.table import Table
 
-from .compare import Comparison, Trial, compare, order
-from .contestants import Method
 from .errors import QuanterrError
-from .scaling import SCALES
 from .terminal import (
     BatchSizeOption,
     DampingOption,
@@ -27,6 +24,10 @@ from .terminal import (
     guarded,
     parse_bits,
 )
+
+if TYPE_CHECKING:
+    from .compare import Comparison, Trial
+    from .contestants import Method
 
 REFUSALS_SHOWN = 5
 
@@ -49,8 +50,9 @@ def compare_heuristics(
     chunks: Annotated[int, typer.Option(min=1, help="Chunks of a layer, evenly spaced.")] = 3,
     rows: Annotated[int, typer.Option(min=1, help="At most so many rows of a layer, evenly spaced.")] = 64,
     whole: Annotated[bool, typer.Option(help="Also whole layers, beside a proven limit.")] = True,
+    effort: Annotated[str, typer.Option(help="Work on limits of whole layers: quick, normal or thorough.")] = "quick",
     heuristic: Annotated[list[str] | None, typer.Option(help="Only these heuristics; repeat for more.")] = None,
-    scale: Annotated[str, typer.Option(help=f"Quantisation scale per tensor: {', '.join(SCALES)}.")] = "mse",
+    scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse, max or lp.")] = "mse",
     image_size: ImageSizeOption = 224,
     batch_size: BatchSizeOption = 8,
     samples: SamplesOption = None,
@@ -64,6 +66,8 @@ def compare_heuristics(
 
     **Example:** `quanterr compare "_blocks.9.*" --preset efficientnet-lite0 --bits 3,4`
     """
+    from .compare import compare
+    from .contestants import Method
     from .plots import save
     from .session import Session, load
 
@@ -85,7 +89,7 @@ def compare_heuristics(
 
             found = compare(
                 captured, widths, chunk=chunk, chunks=chunks, whole=whole, rows=rows, heuristics=heuristic,
-                scale=scale, device=device, title=title, progress=show,
+                effort=effort, scale=scale, device=device, title=title, progress=show,
             )  # fmt: skip
         console.print(f"[bold]{title}[/]: {len(captured)} layers, at most {rows} rows of each")
         for method in Method:
@@ -103,6 +107,9 @@ def compare_heuristics(
 
 def left_table(comparison: Comparison, method: Method) -> Table:
     """One line a heuristic, best last: mean and largest decibels left on the table, over layers and bit-widths."""
+    from .compare import order
+    from .contestants import Method
+
     trials = [t for t in comparison.trials if t.method == method]
     table = Table(
         title=f"{'Quantisation' if method is Method.QUANTIZATION else 'Pruning'}: dB left on the table",

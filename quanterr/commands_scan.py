@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .errors import InputError
-from .scan import ScanProgress, WeightRecord
-from .scan import scan as scan_weights
 from .terminal import console, guarded, parse_bits
+
+if TYPE_CHECKING:
+    from .scan import ScanProgress, WeightRecord
 
 NOTES_SHOWN = 10
 
@@ -49,6 +50,7 @@ def scan(
 
     **Example:** `quanterr scan model.safetensors --bits 2,4,8 --csv weights.csv`
     """
+    from .scan.scanning import scan as scan_weights
     from .scan.scanning import to_frame
     from .scan.table import notes, summary_table, tensor_table
 

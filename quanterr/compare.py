@@ -6,15 +6,17 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import bounds
-from bounds import BranchAndBound, DiagonalSplit, Gram, LeastSquares, ProblemError
+from bounds import BranchAndBound, Gram, LeastSquares, ProblemError
 from bounds.gram import Array
+from bounds.verbs import Relaxation
 
 from .contestants import Method, feasible_set, keep_at
+from .efforts import effort as effort_named
 from .errors import QuanterrError
 from .report import decibels
 from .scaling import SCALES, codes_range
@@ -27,12 +29,6 @@ if TYPE_CHECKING:
 
 #: Wider problems are compared with a proven limit, narrower ones with the exact optimum.
 EXACT_COLUMNS = 64
-
-
-class Relaxation(Protocol):
-    """Any method of `bounds.lower_bound`."""
-
-    def lower_bound(self, problem: LeastSquares) -> bounds.Bound: ...
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,7 @@ def compare(
     whole: bool = True,
     rows: int = 64,
     heuristics: Sequence[str] | None = None,
-    limit: Relaxation | None = None,
+    effort: str = "quick",
     scale: str = "mse",
     device: str | None = None,
     title: str = "",
@@ -148,8 +144,8 @@ def compare(
         At most so many rows of each layer, evenly spaced.
     heuristics : sequence of str, optional
         Names out of `quanterr.heuristics.QUANTIZERS` and `PRUNERS`; default: all.
-    limit : method of `bounds.lower_bound`, optional
-        Relaxation for whole layers; default `DiagonalSplit()`.
+    effort : {"quick", "normal", "thorough"}
+        Work on the proven limit of whole layers, as in `certify`.
     scale : {"mse", "max", "lp"}
         Quantisation scale per tensor, the same for every heuristic.
     device : str, optional
@@ -176,15 +172,16 @@ def compare(
     for width in bits:
         codes_range(width)
     chosen = _chosen(heuristics)
+    relaxations = effort_named(effort).relaxation
     trials: list[Trial] = []
     refused: list[str] = []
     for layer in layers:
         for width in bits:
             step = float(SCALES[scale](layer.weight, width))
-            for scope, parts, relaxation in _scopes(layer, chunk, chunks, whole, rows, limit or DiagonalSplit()):
+            for scope, parts, exact in _scopes(layer, chunk, chunks, whole, rows):
                 for method in Method:
                     contest = _Contest(layer.name, scope, width, method, step, parts, device)
-                    for outcome in contest.run(chosen[method], relaxation):
+                    for outcome in contest.run(chosen[method], None if exact else relaxations[method]):
                         if isinstance(outcome, str):
                             refused.append(outcome)
                             continue
@@ -213,17 +210,15 @@ def _chosen(names: Sequence[str] | None) -> dict[Method, dict[str, Heuristic]]:
     return {method: {n: h for n, h in group.items() if n in names} for method, group in known.items()}
 
 
-def _scopes(
-    layer: Layer, chunk: int, chunks: int, whole: bool, rows: int, limit: Relaxation
-) -> Iterator[tuple[str, list[Part], Relaxation | None]]:
-    """The problems of a layer: chunks together, then the whole; None as relaxation asks for the optimum."""
+def _scopes(layer: Layer, chunk: int, chunks: int, whole: bool, rows: int) -> Iterator[tuple[str, list[Part], bool]]:
+    """The problems of a layer, chunks together, then the whole, and whether the optimum is in reach."""
     every = list(layer.chunks(chunk))
     picked = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(chunks, len(every))).astype(int))]
     exact = [(Gram(piece.gram), _spread(piece.weight, rows)) for c in picked for piece in c.pieces[:1]]
-    yield f"{len(exact)} chunks of {chunk}" if len(exact) > 1 else f"{exact[0][1].shape[1]} columns", exact, None
+    yield f"{len(exact)} chunks of {chunk}" if len(exact) > 1 else f"{exact[0][1].shape[1]} columns", exact, True
     if whole and len(every) > 1:
         piece = next(layer.chunks(None)).pieces[0]
-        yield f"whole layer, {layer.columns} columns", [(Gram(piece.gram), _spread(piece.weight, rows))], limit
+        yield f"whole layer, {layer.columns} columns", [(Gram(piece.gram), _spread(piece.weight, rows))], False
 
 
 def _spread(weight: Array, rows: int) -> Array:

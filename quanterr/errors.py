@@ -19,3 +19,7 @@ class ChunkRefused(QuanterrError):
 
 class StoreError(QuanterrError):
     """The result file cannot be opened, read or written."""
+
+
+class CertificateFileError(QuanterrError):
+    """A certificate file that cannot be written, or is no certificate, damaged or of another version."""

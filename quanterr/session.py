@@ -29,14 +29,45 @@ class Session:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Network:
+    """A model with its inputs: `batches` can be read again unless they come from a caller's iterator."""
+
+    title: str
+    model: Any
+    batches: Iterable[Any]
+    layers: tuple[str, ...] | None
+
+
 def load(session: Session, progress: Callable[[int], None] | None = None) -> tuple[str, list[Layer]]:
     """A line that says what was run on what, and the captured layers.
 
     Raises
     ------
     QuanterrError
+        Anything that `network` or `capture` refuses.
+    """
+    found = network(session)
+    from .layers import capture
+
+    layers = capture(
+        found.model, found.batches, found.layers, device=session.device, damping=session.damping, progress=progress
+    )
+    if not layers:
+        raise QuanterrError(
+            f"{found.title}: no layer that can be compressed; supported are linear layers and convolutions"
+        )
+    return found.title, layers
+
+
+def network(session: Session) -> Network:
+    """The network and the inputs that a session names.
+
+    Raises
+    ------
+    QuanterrError
         Neither a preset nor a model with inputs, an unknown preset, a device that torch doesn't have, or anything
-        that `load_model`, `load_inputs` or `capture` refuses.
+        that `load_model` or `load_inputs` refuses.
     """
     if (session.preset is None) == (session.model is None):
         raise InputError("say what to certify: --preset NAME, or --model package.module:factory with --inputs")
@@ -67,12 +98,7 @@ def load(session: Session, progress: Callable[[int], None] | None = None) -> tup
             samples=session.samples, seed=session.seed,
         )  # fmt: skip
         batches, title = given, f"{title.split(' on ')[0]} on {given.description}"
-    from .layers import capture
-
-    layers = capture(model, batches, globs, device=session.device, damping=session.damping, progress=progress)
-    if not layers:
-        raise QuanterrError(f"{title}: no layer that can be compressed; supported are linear layers and convolutions")
-    return title, layers
+    return Network(title, model, batches, globs)
 
 
 def _seed(torch: Any, seed: int) -> None:

@@ -8,8 +8,10 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -19,16 +21,30 @@ from .errors import StoreError
 from .units import STATUSES, RowResults
 
 APPLICATION = 0x716E7452
-SCHEMA = 1
+SCHEMA = 2
 _CREATE = """
 CREATE TABLE results (
     key TEXT PRIMARY KEY, search TEXT NOT NULL, open_rows INTEGER NOT NULL, seconds REAL NOT NULL, arrays BLOB NOT NULL
 );
 CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, title TEXT NOT NULL, records TEXT NOT NULL
+    id INTEGER PRIMARY KEY, created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, title TEXT NOT NULL, records TEXT NOT NULL,
+    facts TEXT NOT NULL
 );
+CREATE TABLE uses (run INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (run, key)) WITHOUT ROWID;
 """
-_ARRAYS = ("error_upper", "error_lower", "error_start", "status", "x", "dual")
+_UNUSED = "key NOT IN (SELECT key FROM uses WHERE run NOT IN (SELECT value FROM json_each(?)))"
+_ARRAYS = ("error_upper", "error_lower", "error_start", "status", "x", "dual", "nodes")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: `records` are the dicts of `Report.to_dicts`, `size` the bytes of the results it uses."""
+
+    id: int
+    created: str
+    title: str
+    records: list[dict[str, Any]]
+    size: int
 
 
 class Store:
@@ -47,6 +63,7 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._used: set[str] = set()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -63,6 +80,7 @@ class Store:
         version = ask("PRAGMA user_version").fetchone()[0]
         if application == 0 and ask("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             # Two processes may meet here: the one that gets the lock creates, the other then finds the tables.
+            ask("PRAGMA auto_vacuum = INCREMENTAL")
             ask("PRAGMA journal_mode = WAL")
             ask("BEGIN IMMEDIATE")
             if ask("PRAGMA application_id").fetchone()[0] == 0:
@@ -92,6 +110,7 @@ class Store:
                 "database disk image is malformed": "it is damaged; move it away and run again",
                 "unable to open database file": "check that the folder exists and can be written",
                 "attempt to write a readonly database": "it is read-only; choose another --out",
+                "disk I/O error": "check the disk and the free space on it; everything stored so far is kept",
                 "database or disk is full": "free some disk space and run again; everything stored so far is kept",
             }.get(text, "everything stored so far is kept")
             raise StoreError(f"{self.path}: {text}: {remedy}") from error
@@ -115,6 +134,7 @@ class Store:
             ).fetchone()
         if row is None:
             return None
+        self._used.add(key)
         try:
             with np.load(io.BytesIO(zlib.decompress(row[0])), allow_pickle=False) as arrays:
                 return RowResults(**{name: arrays[name] for name in _ARRAYS}, seconds=row[1])
@@ -129,20 +149,83 @@ class Store:
             np.savez(buffer, **{name: getattr(result, name) for name in _ARRAYS})
             open_rows = int(np.count_nonzero(result.status != STATUSES.index(Status.CLOSED)))
             rows.append((key, search, open_rows, result.seconds, zlib.compress(buffer.getvalue(), 1)))
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", rows)
+        self._used.update(row[0] for row in rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, whatever stops it."""
         with self._explained():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", rows)
+                yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def add_run(self, title: str, records: list[dict[str, object]]) -> None:
-        """Keep the table of a finished run, so that `quanterr show` needs no model."""
+    def add_run(self, title: str, records: list[dict[str, Any]], facts: dict[str, Any] | None = None) -> None:
+        """Keep the table of a finished run and the facts of its layers, so that no command after it needs the model.
+
+        Kept as well is which results it used: all that were got or put since the last run was added.
+        """
+        with self._transaction() as connection:
+            row = (title, json.dumps(records), json.dumps(facts or {}))
+            new = connection.execute("INSERT INTO runs (title, records, facts) VALUES (?, ?, ?)", row)
+            connection.executemany("INSERT INTO uses VALUES (?, ?)", ((new.lastrowid, k) for k in sorted(self._used)))
+        self._used.clear()
+
+    def runs(self) -> list[Run]:
+        """All finished runs, the oldest first.
+
+        Raises
+        ------
+        StoreError
+            The file is damaged.
+        """
         with self._explained():
-            self._connection.execute("INSERT INTO runs (title, records) VALUES (?, ?)", (title, json.dumps(records)))
+            rows = self._connection.execute(
+                "SELECT id, created, title, records, (SELECT coalesce(sum(length(arrays)), 0) FROM uses JOIN results "
+                "USING (key) WHERE run = runs.id) FROM runs ORDER BY id"
+            ).fetchall()
+        try:
+            return [Run(i, created, title, json.loads(records), size) for i, created, title, records, size in rows]
+        except ValueError as error:
+            raise StoreError(f"{self.path}: the table of a run is damaged ({error}); move the file away") from error
+
+    def unused(self, forget: Iterable[int] = ()) -> tuple[int, int]:
+        """How many results no finished run uses, those in `forget` not counted, and their bytes."""
+        with self._explained():
+            found = self._connection.execute(
+                f"SELECT count(*), coalesce(sum(length(arrays)), 0) FROM results WHERE {_UNUSED}",
+                (json.dumps(list(forget)),),
+            ).fetchone()
+        return int(found[0]), int(found[1])
+
+    def collect(self, forget: Iterable[int] = ()) -> tuple[int, int]:
+        """Forget runs by number, remove what no run uses then and give the space back; how many results and bytes.
+
+        A run that another process has not finished yet loses what it stored so far and would solve it again.
+
+        Raises
+        ------
+        StoreError
+            A run that is not there; nothing is removed then.
+        """
+        with self._transaction() as connection:
+            for run in forget:
+                connection.execute("DELETE FROM uses WHERE run = ?", (run,))
+                if connection.execute("DELETE FROM runs WHERE id = ?", (run,)).rowcount == 0:
+                    raise StoreError(f"{self.path} has no run {run}: `quanterr store ls {self.path}` lists them")
+            removed = self.unused()
+            connection.execute(f"DELETE FROM results WHERE {_UNUSED}", ("[]",))
+        with self._explained():
+            # not VACUUM, which needs the size of the file once more, where the disk may be full
+            self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return removed
 
     def last_run(self) -> tuple[str, list[dict[str, object]]]:
         """Title and records of the newest finished run.
@@ -159,6 +242,13 @@ class Store:
                 f"{self.path} holds no finished run: run `quanterr certify … --out {self.path}` again to finish it"
             )
         return row[0], json.loads(row[1])
+
+    def last_facts(self) -> dict[str, object]:
+        """What `Report.facts` said of the newest finished run; empty where its caller gave none."""
+        with self._explained():
+            row = self._connection.execute("SELECT facts FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        found: dict[str, object] = json.loads(row[0]) if row and row[0] else {}
+        return found
 
     def __len__(self) -> int:
         with self._explained():

@@ -5,15 +5,27 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 import bounds
-from bounds import BranchAndBound, DiagonalSplit, Gram, LeastSquares, ProblemError, Status
+from bounds import (
+    BoundsDisagree,
+    BranchAndBound,
+    CertificateError,
+    DiagonalSplit,
+    Feasible,
+    Gram,
+    LeastSquares,
+    ProblemError,
+    Status,
+)
 from bounds.gram import UNIT_ROUNDOFF, Array
+from bounds.result import CLOSED, solution
+from bounds.verbs import Relaxation, Search
 
 from .contestants import Method, feasible_set
 from .errors import ChunkRefused
@@ -22,6 +34,7 @@ from .layers.layer import Piece
 #: Changes whenever the meaning or the rigour of a stored result changes; part of every key.
 RESULT_VERSION = 1
 STATUSES = tuple(Status)
+DIAGONAL = DiagonalSplit()
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,7 @@ class Unit:
     """Solve every row of `pieces` by `method` at each of `bits`.
 
     `scales` (len(bits), rows): weight units per code step of every row, pieces concatenated; unused by pruning.
+    `relaxation` bounds the rows that `search` leaves open.
     """
 
     layer: str
@@ -37,12 +51,28 @@ class Unit:
     bits: tuple[int, ...]
     pieces: tuple[Piece, ...]
     scales: Array
-    search: BranchAndBound
+    search: Search
+    relaxation: Relaxation = DIAGONAL
+
+    @property
+    def wide(self) -> bool:
+        """Whether both sides are only approached: no search that could end in proof."""
+        return not isinstance(self.search, BranchAndBound)
+
+    @property
+    def budget(self) -> str:
+        """What a result with open rows depends on."""
+        return repr((self.search, self.relaxation)) if self.wide else repr(self.search)
 
     @property
     def first_row(self) -> int:
         """Where the rows begin in the layer."""
         return int(self.pieces[0].rows.start)
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the feasible set holds codes, to be multiplied by `scales`."""
+        return self.method is Method.QUANTIZATION
 
     @property
     def rows(self) -> int:
@@ -57,7 +87,9 @@ class Unit:
         digest = hashlib.sha256()
         feasible = feasible_set(self.method, self.bits[index], self.columns)
         digest.update(repr((RESULT_VERSION, self.method.value, feasible)).encode())
-        if self.method is Method.QUANTIZATION:
+        if self.wide:  # results of every effort are kept beside each other
+            digest.update(self.budget.encode())
+        if self.scaled:
             digest.update(self.scales[index].tobytes())
         for piece in self.pieces:
             digest.update(repr(piece.weight.shape).encode())
@@ -67,10 +99,7 @@ class Unit:
 
     def only(self, keep: list[int]) -> Unit:
         """The same unit at `bits[i]` for `i` in `keep`."""
-        return Unit(
-            self.layer, self.chunk, self.method, tuple(self.bits[i] for i in keep), self.pieces,
-            self.scales[keep], self.search,
-        )  # fmt: skip
+        return replace(self, bits=tuple(self.bits[i] for i in keep), scales=self.scales[keep])
 
 
 @dataclass(frozen=True)
@@ -87,6 +116,7 @@ class RowResults:
     dual : (rows,) True where `error_lower` comes from a `(D, y)` certificate, False where from a search
     seconds : float
         Processor time of this bit-width.
+    nodes : (rows,) nodes of the search tree
     """
 
     error_upper: Array
@@ -96,10 +126,38 @@ class RowResults:
     x: NDArray[np.generic]
     dual: NDArray[np.bool_]
     seconds: float
+    nodes: NDArray[np.int64]
+
+    def joined(self, other: RowResults) -> RowResults:
+        """The better of two results of the same rows, from either side.
+
+        Raises
+        ------
+        BoundsDisagree
+            A lower bound of one exceeds the upper bound of the other.
+        """
+        better = other.error_upper < self.error_upper
+        upper = np.where(better, other.error_upper, self.error_upper)
+        tighter = other.error_lower > self.error_lower
+        lower = np.where(tighter, other.error_lower, self.error_lower)
+        if np.any(lower > upper):
+            row = int(np.argmax(lower - upper))
+            raise BoundsDisagree(f"row {row}: lower bound {lower[row]!r} exceeds upper bound {upper[row]!r}")
+        status = np.where(upper - lower <= CLOSED * upper, STATUSES.index(Status.CLOSED), other.status)
+        return RowResults(
+            upper,
+            lower,
+            np.minimum(self.error_start, other.error_start),
+            status.astype(np.int8),
+            np.where(better[:, None], other.x, self.x),
+            np.where(tighter, other.dual, self.dual),
+            self.seconds + other.seconds,
+            self.nodes + other.nodes,
+        )
 
 
 @lru_cache(maxsize=16)
-def _shared_gram(entries: bytes, columns: int) -> Gram:
+def shared_gram(entries: bytes, columns: int) -> Gram:
     """Units of one chunk follow each other in a worker: keep its factorisations."""
     return Gram(np.frombuffer(entries, dtype=np.float64).reshape(columns, columns))
 
@@ -121,9 +179,10 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
         rows = len(piece.weight)
         scale = unit.scales[index, row : row + rows]
         try:
-            gram = _shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
-            yield _solve_piece(gram, piece.weight, scale, unit, unit.bits[index])
-        except ProblemError as error:
+            gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
+            feasible = feasible_set(unit.method, unit.bits[index], unit.columns)
+            yield solve_rows(gram, piece.weight, feasible, unit.search, scale if unit.scaled else None, unit.relaxation)
+        except (ProblemError, CertificateError) as error:
             raise ChunkRefused(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
                 f"{unit.method.value} at {unit.bits[index]} bits: {error}"
@@ -131,27 +190,40 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
         row += rows
 
 
-def _solve_piece(gram: Gram, weight: Array, scale: Array, unit: Unit, bits: int) -> RowResults:
+def problem_of(gram: Gram, weight: Array, feasible: Feasible, scale: Array | None) -> LeastSquares:
+    """Rows in the units of the feasible set: weights, or codes where there is a scale (rows,)."""
+    return LeastSquares(gram, weight if scale is None else weight / scale[:, None], feasible)
+
+
+def solve_rows(
+    gram: Gram,
+    weight: Array,
+    feasible: Feasible,
+    search: Search,
+    scale: Array | None,
+    relaxation: Relaxation = DIAGONAL,
+) -> RowResults:
+    """Rows of one Gram matrix over one feasible set; with a scale (rows,) the set holds codes."""
     began = time.process_time()
-    quantizing = unit.method is Method.QUANTIZATION
-    target = weight / scale[:, None] if quantizing else weight
-    problem = LeastSquares(gram, target, feasible_set(unit.method, bits, weight.shape[1]))
-    found = bounds.solve(problem, unit.search)
+    problem = problem_of(gram, weight, feasible, scale)
+    found = bounds.solve(problem, search)
     lower, dual = found.lower.copy(), np.zeros(problem.rows, dtype=np.bool_)
     open_rows = np.flatnonzero(~found.closed)
     if open_rows.size:
-        rest = LeastSquares(gram, target[open_rows], problem.feasible)
-        relaxed = bounds.lower_bound(rest, DiagonalSplit()).value
+        rest = LeastSquares(gram, problem.target[open_rows], feasible)
+        relaxed = bounds.lower_bound(rest, relaxation).value
         dual[open_rows] = relaxed > lower[open_rows]
         lower[open_rows] = np.maximum(lower[open_rows], relaxed)
+        found = solution(found.x, found.upper, lower, found.status, found.stats)
     status = np.array([STATUSES.index(s) for s in found.status], dtype=np.int8)
     start = np.asarray(found.stats["start_error"], dtype=np.float64)
-    if not quantizing:
+    nodes = np.asarray(found.stats.get("nodes", np.zeros(problem.rows)), dtype=np.int64)
+    if scale is None:
         x: NDArray[np.generic] = found.x
-        return RowResults(found.upper, lower, start, status, x, dual, time.process_time() - began)
-    upper, lower = _in_weight_units(gram, target, scale, found.upper, lower)
+        return RowResults(found.upper, lower, start, status, x, dual, time.process_time() - began, nodes)
+    upper, lower = _in_weight_units(gram, problem.target, scale, found.upper, lower)
     codes = found.x.astype(np.int32)
-    return RowResults(upper, lower, start * scale**2, status, codes, dual, time.process_time() - began)
+    return RowResults(upper, lower, start * scale**2, status, codes, dual, time.process_time() - began, nodes)
 
 
 def _in_weight_units(gram: Gram, target: Array, scale: Array, upper: Array, lower: Array) -> tuple[Array, Array]:
@@ -178,4 +250,5 @@ def _concatenate(parts: list[RowResults]) -> RowResults:
         np.concatenate([p.x for p in parts]),
         np.concatenate([p.dual for p in parts]),
         sum(p.seconds for p in parts),
+        np.concatenate([p.nodes for p in parts]),
     )

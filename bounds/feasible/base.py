@@ -52,5 +52,6 @@ class Feasible(ABC):
         """(rows, columns) a bound on `|xᵢ − targetᵢ|` at a minimiser of `separable_minimum`.
 
         It must hold for every `g'` with `|g'| ≤ |g|`, so that an error `η` in `g` is known to change
-        the minimum by at most `2 Σ |ηᵢ| reachᵢ`. Infinite where nothing can be promised.
+        the minimum by at most `2 Σ |ηᵢ| reachᵢ`. It changes by no more than the target does. Infinite where
+        nothing can be promised.
         """

@@ -1,8 +1,8 @@
 """One step of the enumeration on explicit vectors: eight nodes of a level at a time, one a lane.
 
 Numba vectorises a sum only if it may reorder it (`fastmath`), which a proof does not allow. Across nodes nothing has
-to be reordered: every lane adds up its own tail bound, column after column. The result is the same on every processor; those with AVX-512 pack survivors in one instruction,
-others take about three times as long in all.
+to be reordered: every lane adds up its own tail bound, column after column. The result is the same on every processor;
+those with AVX-512 pack survivors in one instruction, with AVX2 alone the search takes two to three times as long.
 
 A level is a block of rows of `width` places. An entry, one place of each row, is a node not yet expanded: its
 conditional centres (a row for each column, used up to the level's own), cost, bound, the next integers to try

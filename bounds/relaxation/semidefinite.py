@@ -8,13 +8,14 @@ from typing import Literal
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from ..certificate import SHRINK, certify
+from ..certificate import certify
 from ..errors import MethodError, ProblemError
 from ..feasible import IntegerBox
 from ..gram import Array
 from ..kernels.semidefinite import interior_point
 from ..problem import LeastSquares
 from ..result import Bound
+from ..rounding import SHRINK
 from .diagonal import definite_lift, improve
 
 FAR = 2**31

@@ -43,6 +43,7 @@ PAGES = {
         ("expected",): "Expected errors",
         ("scan",): "Scans",
         ("compare",): "Comparing heuristics",
+        ("verifying",): "Checking certificates",
     },
     "quanterr.layers": {(): "Capturing layers"},
     "quanterr.heuristics": {(): "Heuristics"},

@@ -3,17 +3,23 @@
 from typing import TYPE_CHECKING, Any
 
 from .layer import Chunk, Layer, Piece
+from .pair import LayerPair
 
 if TYPE_CHECKING:
     from .capturing import capture
+    from .pairing import capture_pair
 
-__all__ = ["Chunk", "Layer", "Piece", "capture"]
+__all__ = ["Chunk", "Layer", "LayerPair", "Piece", "capture", "capture_pair"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load torch only when `capture` is asked for."""
+    """Load torch only when one of the captures is asked for."""
     if name == "capture":
         from .capturing import capture
 
         return capture
+    if name == "capture_pair":
+        from .pairing import capture_pair
+
+        return capture_pair
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..errors import LayerError
+
 BLOCK_BYTES = 2**25
+
+
+class Sums(Protocol):
+    """What a recorder hands the inputs of one layer to."""
+
+    count: int
+
+    def add_vectors(self, x: Tensor) -> None: ...
+
+    def add_windows(
+        self, x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+    ) -> None: ...
+
+    @property
+    def finite(self) -> bool: ...
 
 
 class Accumulator:
@@ -25,18 +43,17 @@ class Accumulator:
 
     def add_vectors(self, x: Tensor) -> None:
         """`x` (vectors, columns): inputs of a linear layer."""
-        height = max(1, BLOCK_BYTES // (8 * self.columns))
-        for block in torch.split(x, height):
-            self._add(_float64(block).T.unsqueeze(0))
+        for block in _vectors(x, self.columns):
+            self.add(block)
 
     def add_windows(
         self, x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
     ) -> None:
         """`x` (batch, channels, height, width), already padded: inputs of a convolution."""
         for block in _windows(x, kernel, stride, dilation):
-            self._add(block.reshape(self.groups, self.columns, -1))
+            self.add(block.reshape(self.groups, self.columns, -1))
 
-    def _add(self, x: Tensor) -> None:
+    def add(self, x: Tensor) -> None:
         """`x` (groups, columns, vectors) in float64."""
         if self.gram is None or self.total is None:
             self.gram = x.new_zeros(self.groups, self.columns, self.columns)
@@ -62,6 +79,75 @@ class Accumulator:
         if self.gram is None or self.total is None:
             return True
         return bool(torch.isfinite(self.total).all() and torch.isfinite(self.gram.diagonal(dim1=-2, dim2=-1)).all())
+
+
+Blocks = Callable[[], Iterator[Tensor]]
+
+
+class Tape:
+    """Keeps the inputs of one layer in one batch, to be read again in blocks of input vectors, one call a list entry.
+
+    The inputs are copied: networks overwrite activations in place.
+    """
+
+    def __init__(self, groups: int, columns: int) -> None:
+        self.groups = groups
+        self.columns = columns
+        self.calls: list[Blocks] = []
+        self.count = 0
+        self.finite = True
+
+    def add_vectors(self, x: Tensor) -> None:
+        copy = self._kept(x)
+        self.calls.append(lambda: _vectors(copy, self.columns))
+
+    def add_windows(
+        self, x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+    ) -> None:
+        copy, shape = self._kept(x), (self.groups, self.columns, -1)
+        self.calls.append(lambda: (block.reshape(shape) for block in _windows(copy, kernel, stride, dilation)))
+
+    def _kept(self, x: Tensor) -> Tensor:
+        self.finite &= bool(torch.isfinite(x).all())
+        self.count += len(x)
+        return x.detach().clone()
+
+
+class PairSums:
+    """`Σ y yᵀ`, `Σ x xᵀ` and `Σ y xᵀ` of the inputs x of a dense layer and those, y, of its compressed twin."""
+
+    def __init__(self, groups: int, columns: int) -> None:
+        self.groups, self.columns = groups, columns
+        self.dense = Accumulator(groups, columns)
+        self.compressed = Accumulator(groups, columns)
+        self.cross: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        return self.compressed.count
+
+    def add(self, dense: Tape, compressed: Tape, name: str) -> None:
+        """One batch of both.
+
+        Raises
+        ------
+        LayerError
+            The two networks call the layer with inputs of different shapes.
+        """
+        if len(dense.calls) != len(compressed.calls):
+            raise LayerError(
+                f"layer {name!r} runs {len(dense.calls)} times in the dense network and {len(compressed.calls)} times "
+                "in the compressed one: pair networks of one structure"
+            )
+        for before, after in zip(dense.calls, compressed.calls, strict=True):
+            for x, y in zip(before(), after(), strict=True):
+                if x.shape != y.shape:
+                    raise LayerError(f"layer {name!r} sees inputs {tuple(x.shape)} and {tuple(y.shape)}")
+                self.dense.add(x)
+                self.compressed.add(y)
+                if self.cross is None:
+                    self.cross = torch.zeros_like(x @ x.mT)
+                self.cross.baddbmm_(y, x.mT)
 
 
 def padding_of(padding: object, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -106,6 +192,12 @@ def _windows(
                 (channel, down * dilation[0], right * dilation[1], image, down * stride[0], right * stride[1]),
                 block.storage_offset() + top * stride[0] * down,
             )
+
+
+def _vectors(x: Tensor, columns: int) -> Iterator[Tensor]:
+    """Blocks (1, columns, vectors) in float64."""
+    for block in torch.split(x, max(1, BLOCK_BYTES // (8 * columns))):
+        yield _float64(block).T.unsqueeze(0)
 
 
 def _float64(x: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, QuanterrError
+from .accumulate import Accumulator
 from .layer import Layer
 from .naming import select
+from .notes import input_notes
 from .recorder import Recorder
 from .spy import Spy
 
@@ -71,16 +73,16 @@ def capture(
         raise InputError(f"damping = {damping!r} is no fraction of the mean diagonal (0.0: none, 0.01: one per cent)")
     if isinstance(batches, (Tensor, np.ndarray, Mapping)):
         batches = [batches]
-    recorder = Recorder(model, select(model, names))
+    recorder = Recorder(model, select(model, names), Accumulator)
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
     place = home if device is None else torch.device(device)
-    with _evaluating(model), _located(model, recorder.running), torch.no_grad():
+    with evaluating(model), located(model, recorder.running), torch.no_grad():
         try:
             if place != home:
                 model.to(place)
             for number, batch in enumerate(batches):
-                recorder.start(number, _mask(batch, mask))
-                _run(model, batch, place, recorder)
+                recorder.start(number, mask_of(batch, mask))
+                run(model, batch, place, recorder)
                 if progress is not None:
                     progress(number + 1)
         finally:
@@ -88,10 +90,33 @@ def capture(
                 model.to(home)
     if recorder.batch < 0:
         raise InputError("no calibration batches: the iterable is empty (a generator can be read only once)")
-    return recorder.layers(damping)
+    recorder.check_reached()
+    return [_layer(recorder, name, damping) for name in recorder.modules]
 
 
-def _run(model: nn.Module, batch: Batch, device: torch.device, recorder: Recorder) -> None:
+def _layer(recorder: Recorder[Accumulator], name: str, damping: float) -> Layer:
+    sums = recorder.sums.pop(name)
+    second, mean = sums.mean()
+    gram = second.cpu().numpy()
+    notes = input_notes(gram, mean.cpu().numpy())
+    amount = damping * float(np.diagonal(gram, axis1=1, axis2=2).mean())
+    if amount:
+        gram[:, range(gram.shape[1]), range(gram.shape[1])] += amount
+        notes.append(f"damped: {amount:.6g} added to the diagonal")
+    weight, kernel = recorder.weights[name], getattr(recorder.modules[name], "kernel_size", ())
+    return Layer(
+        name=name,
+        weight=weight.numpy(),
+        gram=gram[0] if sums.groups == 1 else gram,
+        samples=sums.count,
+        damping=amount,
+        notes=(*notes, *recorder.extra[name]),
+        taps=int(np.prod(kernel)),
+    )
+
+
+def run(model: nn.Module, batch: Batch, device: torch.device, recorder: Recorder[Any]) -> None:
+    """One forward pass whose products go to the recorder."""
     recorder.running.clear()
     try:
         with Spy(recorder):
@@ -115,7 +140,7 @@ def _run(model: nn.Module, batch: Batch, device: torch.device, recorder: Recorde
         ) from error
 
 
-def _mask(batch: Batch, name: str | None) -> Tensor | None:
+def mask_of(batch: Batch, name: str | None) -> Tensor | None:
     """(batch, tokens) True where a token counts, if the batch says so."""
     if name is None or not isinstance(batch, Mapping) or batch.get(name) is None:
         return None
@@ -137,7 +162,8 @@ def _shapes(batch: Batch) -> str:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; the training flags are restored."""
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -148,7 +174,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _located(model: nn.Module, running: list[str]) -> Iterator[None]:
+def located(model: nn.Module, running: list[str]) -> Iterator[None]:
     """Keep the names of the modules that are running, innermost last; a failed pass leaves them standing."""
     handles = []
     for name, module in model.named_modules():

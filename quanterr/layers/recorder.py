@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
-import numpy as np
 from torch import Tensor, nn
 
 from ..errors import LayerError
-from .accumulate import Accumulator, padding_of, pair
-from .layer import Layer
+from .accumulate import Sums, padding_of, pair
 from .naming import supported, transposed, weight_of
-from .notes import input_notes
+
+S = TypeVar("S", bound=Sums)
 
 
-class Recorder:
-    """Attributes every product to a layer by its weight and adds its input to that layer's Gram matrix."""
+class Recorder(Generic[S]):
+    """Attributes every product to a layer by its weight and adds its input to what `make(groups, columns)` made."""
 
-    def __init__(self, model: nn.Module, chosen: dict[str, nn.Module]) -> None:
+    def __init__(self, model: nn.Module, chosen: dict[str, nn.Module], make: Callable[[int, int], S]) -> None:
+        self.make = make
         self.modules = dict(chosen)
         self.running: list[str] = []
         self.batch = -1
         self.mask: Tensor | None = None
         self.owner: dict[int, str] = {}
-        self.sums: dict[str, Accumulator] = {}
+        self.sums: dict[str, S] = {}
         self.extra: dict[str, dict[str, None]] = {name: {} for name in chosen}
         for name, module in chosen.items():
             if transposed(module):
@@ -80,8 +81,10 @@ class Recorder:
             x = nn.functional.pad(x, border)
         self._sum(name, options["groups"]).add_windows(x, kernel, stride, dilation)
 
-    def _sum(self, name: str, groups: int) -> Accumulator:
-        return self.sums.setdefault(name, Accumulator(groups, self.weights[name].shape[1]))
+    def _sum(self, name: str, groups: int) -> S:
+        if name not in self.sums:
+            self.sums[name] = self.make(groups, self.weights[name].shape[1])
+        return self.sums[name]
 
     def _unmasked(self, name: str, kind: str, x: Tensor) -> Tensor:
         mask = self.mask
@@ -105,7 +108,13 @@ class Recorder:
             "remove that sample from the calibration inputs, or run the model in float32"
         )
 
-    def layers(self, damping: float) -> list[Layer]:
+    def check_reached(self) -> None:
+        """
+        Raises
+        ------
+        LayerError
+            Layers that no input has reached.
+        """
         missed = [name for name in self.modules if name not in self.sums or self.sums[name].count == 0]
         if missed:
             shown = ", ".join(repr(name) for name in missed[:4]) + (" …" if len(missed) > 4 else "")
@@ -113,24 +122,3 @@ class Recorder:
                 f"the inputs never reach layer {shown} (unused, compiled or scripted, or an empty batch): give inputs "
                 f"that do, or leave it out with names=['*', '!{missed[0]}']"
             )
-        return [self._layer(name, damping) for name in self.modules]
-
-    def _layer(self, name: str, damping: float) -> Layer:
-        sums = self.sums.pop(name)
-        second, mean = sums.mean()
-        gram = second.cpu().numpy()
-        notes = input_notes(gram, mean.cpu().numpy())
-        amount = damping * float(np.diagonal(gram, axis1=1, axis2=2).mean())
-        if amount:
-            gram[:, range(gram.shape[1]), range(gram.shape[1])] += amount
-            notes.append(f"damped: {amount:.6g} added to the diagonal")
-        weight, kernel = self.weights[name], getattr(self.modules[name], "kernel_size", ())
-        return Layer(
-            name=name,
-            weight=weight.numpy(),
-            gram=gram[0] if sums.groups == 1 else gram,
-            samples=sums.count,
-            damping=amount,
-            notes=(*notes, *self.extra[name]),
-            taps=int(np.prod(kernel)),
-        )

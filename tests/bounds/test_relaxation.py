@@ -22,8 +22,10 @@ from bounds import (
     lower_bound,
     verify,
 )
+from bounds.certificate import certify
 from bounds.gram import Array
-from bounds.relaxation.diagonal import improve, shared_diagonal
+from bounds.relaxation.diagonal import _frank_wolfe, improve, shared_diagonal
+from bounds.relaxation.softened import ascend
 from bounds.verbs import Relaxation
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -255,3 +257,42 @@ def test_what_does_not_apply_is_refused_by_name() -> None:
     ):
         with pytest.raises(ProblemError):
             bad()
+
+
+@pytest.mark.parametrize("keep", [1, 12, 60])
+def test_softened_ascent_beats_frank_wolfe_on_wide_problems(keep: int) -> None:
+    rng = np.random.default_rng(keep)
+    inputs = rng.normal(size=(160, 96)) @ (np.eye(96) + 0.1 * rng.normal(size=(96, 96)))
+    problem = LeastSquares(inputs.T @ inputs / 160, rng.normal(size=(3, 96)), Sparse(keep))
+    d = shared_diagonal(problem.gram, 0.5)
+    found = certify(problem, d, ascend(problem.gram.array, d, problem.target, keep, np.zeros((3, 96)), 60))
+    walked = certify(problem, d, _frank_wolfe(problem, d, np.zeros((3, 96)), 300))
+    assert np.all(found.value >= walked.value)
+    point = problem.feasible.nearest(problem.target)
+    assert np.all(found.value <= problem.upper(point))
+    again = lower_bound(problem, DiagonalSplit(rounds=60))
+    np.testing.assert_array_equal(again.value, found.value)
+
+
+def test_softened_ascent_never_loses_its_start_and_scales_exactly() -> None:
+    rng = np.random.default_rng(8)
+    gram, target = random_gram(rng, 70), rng.normal(size=(2, 70))
+    d = shared_diagonal(Gram(gram), 0.5)
+    good = ascend(gram, d, target, 9, np.zeros_like(target), 60)
+    problem = LeastSquares(gram, target, Sparse(9))
+    value = certify(problem, d, good).value
+    assert np.all(certify(problem, d, ascend(gram, d, target, 9, good, 0)).value == value)
+    large = ascend(np.ldexp(gram, 333), np.ldexp(d, 333), np.ldexp(target, -400), 9, np.zeros_like(target), 60)
+    np.testing.assert_array_equal(np.ldexp(large, 400), good)
+
+
+def test_dead_columns_change_no_wide_bound() -> None:
+    rng = np.random.default_rng(9)
+    gram, target = random_gram(rng, 70), rng.normal(size=(2, 72))
+    padded = np.zeros((72, 72))
+    live = np.setdiff1d(np.arange(72), [3, 40])
+    padded[np.ix_(live, live)] = gram
+    plain = lower_bound(LeastSquares(gram, target[:, live], Sparse(9)), DiagonalSplit(rounds=60)).value
+    np.testing.assert_allclose(
+        lower_bound(LeastSquares(padded, target, Sparse(9)), DiagonalSplit(rounds=60)).value, plain, rtol=1e-9
+    )

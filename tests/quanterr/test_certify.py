@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import bounds
+from bounds import BranchAndBound
 from quanterr import ChunkRefused, Layer, Outcome, Progress, QuanterrError, Report, Store, certify
-from quanterr.certify import ROWS_PER_UNIT
 from quanterr.contestants import keep_at
+from quanterr.plan import ROWS_PER_UNIT
 
 from .conftest import make_layer
 
@@ -221,10 +222,49 @@ def test_a_refused_chunk_does_not_stop_the_others(tmp_path: Path) -> None:
         assert len(store) == 2
 
 
-def test_wide_chunks_stay_open_or_are_refused() -> None:
+def test_whole_layers_are_bounded_from_both_sides() -> None:
     wide = make_layer(rows=2, columns=100)
-    report = certify([wide], bits=(4,), chunk=None)
-    assert all(record.error_lower < record.error_upper for record in report.records)
-    assert {record.status for record in report.records} == {"node_limit"}
-    with pytest.raises(QuanterrError, match="layer toy: a chunk of 129 columns is too wide"):
-        certify([make_layer(columns=129)], bits=(4,), chunk=None)
+    report = certify([wide], bits=(4,), chunk=None, effort="quick")
+    assert all(0 < record.error_lower < record.error_upper for record in report.records)
+    assert {record.status for record in report.records} == {"unproven"}
+    assert {record.evidence for record in report.records} == {"dual"}
+    assert {(record.columns, record.open_rows) for record in report.records} == {(100, 2)}
+
+
+def test_more_effort_narrows_both_sides(tmp_path: Path) -> None:
+    wide = make_layer(rows=2, columns=72)
+    with Store(tmp_path / "s") as store:
+        quick = certify([wide], bits=(2, 4), chunk=None, effort="quick", store=store)
+        held = len(store)
+        more = certify([wide], bits=(2, 4), chunk=None, effort="normal", refine="all", store=store)
+        assert len(store) == 2 * held  # both efforts stay
+        again = certify([wide], bits=(2, 4), chunk=None, effort="normal", refine="all", store=store)
+    assert again == more
+    for before, after in zip(quick.records, more.records, strict=True):
+        assert before.error_lower <= after.error_lower <= after.error_upper <= before.error_upper
+    assert any(a.error_lower > b.error_lower for a, b in zip(more.records, quick.records, strict=True))
+
+
+def test_only_undecided_comparisons_are_refined() -> None:
+    wide = make_layer(rows=2, columns=72)
+    quick = certify([wide], bits=(2, 8), chunk=None, effort="quick")
+    decided = {v.bits for v in quick.judged() if v.outcome != "undecided"}
+    assert decided == {8}
+    more = certify([wide], bits=(2, 8), chunk=None)
+    for before, after in zip(quick.records, more.records, strict=True):
+        same = dataclasses.replace(after, seconds=before.seconds) == before
+        assert same is (after.bits in decided)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"effort": "all"}, "choose one of quick, normal, thorough"), ({"refine": "some"}, "undecided, all")],
+)
+def test_unknown_efforts_are_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(QuanterrError, match=message):
+        certify([make_layer()], bits=(4,), chunk=None, **options)  # type: ignore[arg-type]
+
+
+def test_a_search_of_nodes_has_a_widest_problem() -> None:
+    with pytest.raises(QuanterrError, match="layer toy: 129 columns are too wide for a search of nodes"):
+        certify([make_layer(columns=129)], bits=(4,), chunk=None, search=BranchAndBound(max_nodes=9))

@@ -54,10 +54,16 @@ def test_certify_prints_draws_and_keeps(tmp_path: Path) -> None:
     assert "every optimum proven by search" in first.stdout
     for suffix in ("pdf", "svg", "png"):
         assert (tmp_path / "pictures" / f"tiny.{suffix}").stat().st_size > 1000
-    again = certify_tiny(out)
+    again = certify_tiny(out, "--certificates", tmp_path / "certificates")
+    assert "(`quanterr verify" in again.stdout
+    names = ["0.certificate.npz", "2.certificate.npz"]
+    assert sorted(path.name for path in (tmp_path / "certificates").iterdir()) == names
     assert "of 96 results reused" in again.stdout
     shown = run("show", out, "--csv", tmp_path / "t.csv")
     assert _table(shown.stdout) == _table(again.stdout) == _table(first.stdout)
+    reported = run("report", out, "-o", tmp_path / "t.html")
+    assert "2 layers" in reported.stdout, reported.stderr
+    assert "note:" not in reported.stdout, "the facts of the layers are kept with the run"
     frame = pd.read_csv(tmp_path / "t.csv")
     assert len(frame) == (3 + 1) * 2 * 2
     assert (frame.error_lower <= frame.error_upper).all()
@@ -125,6 +131,7 @@ def test_unwritable_output_is_noticed_before_the_work(tmp_path: Path) -> None:
     assert failed.returncode == 1
     assert "choose another --out" in failed.stderr
     assert "loading" not in failed.stdout
+    assert "choose another folder" in certify_tiny(tmp_path / "s", "--certificates", tmp_path / "file").stderr
     foreign = tmp_path / "notes.txt"
     foreign.write_text("mine " * 999)
     assert "choose another --out" in certify_tiny(foreign).stderr

@@ -13,20 +13,13 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from bounds import Gram, IntegerBox, LeastSquares, ProblemError, Sparse  # noqa: E402
+from bounds import Gram, IntegerBox, LeastSquares, Sparse  # noqa: E402
 from quanterr import heuristics as h  # noqa: E402
 from quanterr.errors import InputError  # noqa: E402
 from quanterr.heuristics import tensors  # noqa: E402
-from quanterr.heuristics.rounding import ORDERS  # noqa: E402
+from quanterr.heuristics.nearest_plane import ORDERS  # noqa: E402
 
-
-def instance(rows: int, columns: int, seed: int, dead: tuple[int, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
-    """Correlated inputs, so that feedback matters; weights that reach beyond a 2-bit grid."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((4 * columns, columns)) @ (np.eye(columns) + 0.4 * rng.standard_normal((columns, columns)))
-    x[:, list(dead)] = 0.0
-    return rng.standard_normal((rows, columns)) * 1.3, x.T @ x / len(x)
-
+from .textbook import instance, slow_gptq, slow_obs, slow_sorted  # noqa: E402
 
 SEEDS = st.integers(0, 10_000)
 QUANTISERS: dict[str, Callable[..., Any]] = {
@@ -36,52 +29,6 @@ QUANTISERS: dict[str, Callable[..., Any]] = {
     "local_search": h.local_search,
     "1-opt": lambda *a, **k: h.local_search(*a, pairs=False, **k),
 }
-
-
-# Slow twins: one row at a time, a fresh inverse after each weight, as the papers print them.
-
-
-def slow_gptq(t: np.ndarray, gram: np.ndarray, low: int, high: int, order: list[int]) -> np.ndarray:
-    w, x, left = t.copy(), np.zeros_like(t), list(order)
-    for column in order:
-        inverse = np.linalg.inv(gram[np.ix_(left, left)])
-        x[column] = np.clip(np.floor(w[column] + 0.5), low, high)
-        w[left] -= (w[column] - x[column]) / inverse[0, 0] * inverse[:, 0]
-        left.remove(column)
-    return x
-
-
-def slow_obq(t: np.ndarray, gram: np.ndarray, low: int, high: int) -> np.ndarray:
-    w, left = t.copy(), list(range(len(t)))
-    while left:
-        inverse = np.linalg.inv(gram[np.ix_(left, left)])
-        q = np.clip(np.floor(w[left] + 0.5), low, high)
-        error = np.abs(w[left] - q)
-        at = int(error.argmax()) if error.max() > 0.5 else int((error**2 / inverse.diagonal()).argmin())
-        w[left] -= (w[left][at] - q[at]) / inverse[at, at] * inverse[:, at]
-        w[left[at]] = q[at]
-        left.pop(at)
-    return w
-
-
-def slow_obs(w: np.ndarray, gram: np.ndarray, keep: int) -> np.ndarray:
-    w, left = w.copy(), list(range(len(w)))
-    while len(left) > keep:
-        inverse = np.linalg.inv(gram[np.ix_(left, left)])
-        at = int((w[left] ** 2 / inverse.diagonal()).argmin())
-        w[left] -= w[left][at] / inverse[at, at] * inverse[:, at]
-        w[left[at]] = 0.0
-        left.pop(at)
-    return w
-
-
-def slow_sorted(gram: np.ndarray) -> list[int]:
-    """Pick the column with the smallest norm outside the span of those picked; round the last one first."""
-    picked: list[int] = []
-    while len(picked) < len(gram):
-        rest = gram - gram[:, picked] @ np.linalg.solve(gram[np.ix_(picked, picked)], gram[picked]) if picked else gram
-        picked.append(min((j for j in range(len(gram)) if j not in picked), key=lambda j: rest[j, j]))
-    return picked[::-1]
 
 
 SLOW_ORDERS: dict[str, Callable[[np.ndarray], list[int]]] = {
@@ -98,15 +45,6 @@ def test_babai_is_gptq_with_a_fresh_inverse(seed: int, columns: int, order: str,
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     slow = [slow_gptq(row, gram, low, high, SLOW_ORDERS[order](gram)) for row in t]
     np.testing.assert_array_equal(h.babai(t, gram, low, high, order=order), slow)
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=SEEDS, columns=st.integers(1, 12), spread=st.sampled_from([0.5, 1.0, 3.0]))
-def test_obq_is_obq_with_a_fresh_inverse(seed: int, columns: int, spread: float) -> None:
-    """Wide spreads push weights beyond the grid, where the rule for outliers decides the order."""
-    t, gram = instance(5, columns, seed)
-    t *= spread
-    np.testing.assert_array_equal(h.obq(t, gram, -2, 1), [slow_obq(row, gram, -2, 1) for row in t])
 
 
 @settings(max_examples=25, deadline=None)
@@ -282,16 +220,12 @@ def test_dead_inputs_cost_nothing(name: str, heuristic: Callable[..., Any], give
 
 
 @pytest.mark.parametrize(("name", "heuristic", "given_"), every(), ids=[call[0] for call in every()])
-def test_singular_gram_is_refused_by_name(name: str, heuristic: Callable[..., Any], given_: Any) -> None:
+def test_singular_gram_is_no_obstacle(name: str, heuristic: Callable[..., Any], given_: Any) -> None:
     t, gram, *rest = given_
     gram = gram.copy()
     gram[5], gram[:, 5] = gram[2], gram[:, 2]
     gram[5, 5] = gram[2, 2]
-    if name in ("nearest", "magnitude"):
-        heuristic(t, gram, *rest)
-        return
-    with pytest.raises(ProblemError, match=r"columns \[2, 5\]"):
-        heuristic(t, gram, *rest)
+    assert np.isfinite(np.asarray(heuristic(t, gram, *rest))).all()
 
 
 def test_local_search_treats_a_singular_gram_from_a_given_start() -> None:
@@ -331,7 +265,7 @@ def test_bad_options_are_refused() -> None:
         h.local_search(t, gram, -2, 1, start=np.full((4, 5), 0.5))
     with pytest.raises(InputError, match="codes -2 … 1"):
         h.local_search(t, gram, -2, 1, start=np.full((4, 5), 2.0))
-    with pytest.raises(InputError, match="at most 2 non-zeros"):
+    with pytest.raises(InputError, match=r"Sparse\(keep=2\)"):
         h.swaps(t, gram, 2, start=t)
 
 

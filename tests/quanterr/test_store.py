@@ -21,7 +21,7 @@ def result(seed: int, status: int = 0) -> RowResults:
     rows = 5
     return RowResults(
         rng.random(rows) + 1, rng.random(rows), rng.random(rows) + 2, np.full(rows, status, np.int8),
-        rng.integers(-8, 8, (rows, 4)).astype(np.int32), np.zeros(rows, np.bool_), 0.25,
+        rng.integers(-8, 8, (rows, 4)).astype(np.int32), np.zeros(rows, np.bool_), 0.25, rng.integers(0, 99, rows),
     )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Good points of wide problems, without any proof."""

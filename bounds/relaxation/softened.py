@@ -1,0 +1,78 @@
+"""The best `y` of pruning for a given diagonal `D`: all rows together, matrix products only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..gram import Array
+
+MOMENTUM = 0.9
+HOT, COLD = 0.3, 0.003
+#: How much faster than its value the soft minimiser turns: a share of the curvature that keeps steps from overshooting.
+TURNING = 16.0
+BISECTIONS = 40
+STEEPEST = 60.0
+
+
+def ascend(gram: Array, diagonal: Array, target: Array, keep: int, y: Array, rounds: int) -> Array:
+    """Accelerated ascent on the softened bound, preconditioned once for all rows.
+
+    The minimiser `u` keeps the columns of largest gain `(Dt − g)²/D`; a Fermi–Dirac share `z` of each column,
+    `Σz = keep`, at a falling temperature makes it smooth. In the metric of `M` the gradient of the bound is `ū − y`,
+    and its curvature is at most about `I + (z/D) M` plus what the turning of `z` adds; one factor `(I + c D⁻¹ M)⁻¹`,
+    `c = 16`, serves all rows and all temperatures. Momentum as in Nesterov, *Introductory Lectures on Convex
+    Optimization*, §2.2. Sixty rounds come nearer to the best `y` than 1,500 Frank–Wolfe steps at 100 columns and more.
+
+    Parameters
+    ----------
+    gram, diagonal : (columns, columns), (columns,) positive, `gram − D ⪰ 0`
+    target, y : (rows, columns); `y` is where to start
+
+    Returns
+    -------
+    (rows, columns) the `y` with the best (unsoftened) bound among all that were visited, the start included
+    """
+    n = target.shape[1]
+    # powers of two, so that nothing overflows and no bit changes
+    unit = -np.frexp(gram.diagonal().max())[1]
+    size = np.frexp(np.abs(target).max(axis=1, keepdims=True))[1]
+    gram, diagonal = np.ldexp(gram, unit), np.ldexp(diagonal, unit)
+    target, y = np.ldexp(target, -size), np.ldexp(y, -size)
+    rest = gram - np.diag(diagonal)
+    towards = np.linalg.inv(np.eye(n) + (TURNING / diagonal)[:, None] * rest).T
+    pulled, base = diagonal * target, diagonal * target * target
+    best, best_value = y, np.full(len(target), -np.inf)
+    floor = 1e-3 * base.sum(axis=1) / np.sqrt(n)
+    drift = np.zeros_like(y)
+    for index in range(rounds + 1):
+        ahead = y + MOMENTUM * drift
+        g = ahead @ rest
+        gain = (pulled - g) ** 2 / diagonal
+        kept = np.partition(gain, n - keep, axis=1)[:, n - keep :].sum(axis=1)
+        value = (base - 2 * g * target).sum(axis=1) - kept - np.einsum("ri,ri->r", ahead, g)
+        better = value > best_value
+        best = np.where(better[:, None], ahead, best)
+        best_value = np.where(better, value, best_value)
+        heat = HOT * (COLD / HOT) ** (index / max(rounds, 1))
+        share = _shares(gain, keep, heat * np.maximum(best_value / np.sqrt(n), floor))
+        step = share * (target - g / diagonal) - target - ahead
+        moved = ahead + step @ towards
+        y, drift = moved, moved - y
+    return np.ldexp(best, size)
+
+
+def _shares(gain: Array, keep: int, temperature: Array) -> Array:
+    """`1 / (1 + exp((μ − gain) / temperature))`, (rows, columns), with `μ` such that a row sums to `keep`."""
+    heat = np.maximum(temperature, np.finfo(np.float64).tiny)[:, None]
+    scaled = gain / heat
+    low = scaled.min(axis=1, keepdims=True) - STEEPEST
+    high = scaled.max(axis=1, keepdims=True) + STEEPEST
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        many = _fermi(scaled - middle).sum(axis=1, keepdims=True) > keep
+        low, high = np.where(many, middle, low), np.where(many, high, middle)
+    return _fermi(scaled - (low + high) / 2)
+
+
+def _fermi(x: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(np.clip(-x, -STEEPEST, STEEPEST))))

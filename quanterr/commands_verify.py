@@ -1,0 +1,149 @@
+"""`quanterr verify`: recheck certificate files in exact arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from .certificates import SUFFIX, content_hash
+from .errors import CertificateFileError
+from .terminal import INTERRUPTED, console
+from .verifying import Verification
+from .verifying import verify as verify_file
+
+UNREADABLE, REFUTED = 1, 3
+FAILURES_SHOWN = 5
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(verify)
+
+
+def verify(
+    files: Annotated[list[Path], typer.Argument(help="Certificate files, or folders of them.")],
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Search again what rests on a search (loads solvers).")
+    ] = False,
+) -> None:
+    """Recheck certificates of `quanterr certify --certificates`, on any machine.
+
+    In exact arithmetic and without any solver: every error achieved, every dual bound, every hash. What rests on a
+    search is counted, and searched again with --rerun.
+
+    **Exit code:** 0 nothing is wrong, 1 a file is missing, foreign, cut short or altered, 3 a claim is false.
+
+    **Example:** `quanterr verify certificates/`
+    """
+    worst = 0
+    try:
+        for path in _expanded(files):
+            try:
+                with _live_progress(path) as show:
+                    result = verify_file(path, rerun=rerun, progress=show)
+            except CertificateFileError as error:
+                _say_error(str(error))
+                worst = worst or UNREADABLE
+                continue
+            _present(result)
+            if not result.holds:
+                worst = REFUTED
+    except CertificateFileError as error:
+        _say_error(str(error))
+        worst = UNREADABLE
+    except KeyboardInterrupt:
+        _say_error("interrupted: nothing is concluded about the file that was being checked")
+        worst = INTERRUPTED
+    raise typer.Exit(worst)
+
+
+def _expanded(files: list[Path]) -> Iterator[Path]:
+    for path in files:
+        if path.is_dir():
+            found = sorted(path.glob(f"*{SUFFIX}"))
+            if not found:
+                raise CertificateFileError(f"{path}: a folder without any {SUFFIX} file")
+            yield from found
+        else:
+            yield path
+
+
+def _present(result: Verification) -> None:
+    certificate = result.certificate
+    chunks = len(certificate.chunks)
+    console.print(
+        f"[bold]{result.path}[/]\nlayer {certificate.layer} of {certificate.title or 'an unnamed run'}: "
+        f"{certificate.weight.shape[0]} rows × {certificate.weight.shape[1]} columns in {chunks} "
+        f"chunk{'s' * (chunks != 1)}, Grams of {certificate.samples:,} input vectors",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print(
+        f"  identity {result.identity}\n  weight   {content_hash(certificate.weight)}\n  written by "
+        + ", ".join(f"{name} {version}" for name, version in certificate.versions.items()),
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if certificate.damping:
+        console.print(f"  note: {certificate.damping:.3g} was added to the Gram diagonal")
+    if not result.holds:
+        for failure in result.failures[:FAILURES_SHOWN]:
+            _say_error(failure)
+        more = len(result.failures) - FAILURES_SHOWN
+        console.print(f"[bold red]REFUTED[/]: {len(result.failures)} claims are false" + f", {more} more" * (more > 0))
+        return
+    console.print(_table(result))
+    rows, searched = result.row_bounds, result.search_rows
+    duals = sum(s.rows for s in result.sums.values() if s.dual is not None)
+    console.print(f"Proven here, exactly: the error achieved in {rows:,} row problems, and a dual bound in {duals:,}.")
+    if searched and not result.rerun:
+        console.print(
+            f"Needs a rerun: the claimed lower values of {searched:,} row problems (`quanterr verify --rerun`)."
+        )
+    elif searched:
+        console.print(f"Searched again: the claimed lower values of {searched:,} row problems agree.")
+
+
+def _table(result: Verification) -> Table:
+    """One line a bit-width: how many chunks each kind of evidence decides, and the smallest margin."""
+    proven, claimed = result.margins(proven=True), result.margins(proven=False)
+    table = Table(
+        title="Better whatever the algorithm, by so many dB at least", box=box.SIMPLE_HEAD,
+        caption="proven: from this file alone" + (" and the rerun" if result.rerun else ""),
+    )  # fmt: skip
+    for name in ("bits", "chunks", "proven", "claimed with the search"):
+        table.add_column(name, justify="right")
+    for bits in sorted({place[1] for place in claimed}):
+        cells = [{p: v for p, v in found.items() if p[1] == bits} for found in (proven, claimed)]
+        table.add_row(str(bits), str(len(cells[1])), *(_cell(list(cell.values())) for cell in cells))
+    return table
+
+
+def _cell(verdicts: list[tuple[str, float]]) -> str:
+    """`9 quantization 4.1 dB`, one line an outcome."""
+    lines = []
+    for outcome in ("quantization", "pruning", "undecided"):
+        ratios = [ratio for name, ratio in verdicts if name == outcome]
+        if ratios:
+            margin = "" if outcome == "undecided" else f" {10 * math.log10(min(ratios)):.2f} dB"
+            lines.append(f"{len(ratios)} {outcome}{margin}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _live_progress(path: Path) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn("checking"), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn(path.name))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("check", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _say_error(message: str) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)

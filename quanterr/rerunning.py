@@ -1,0 +1,43 @@
+"""Search again what a certificate only repeats. The one part of checking that trusts the solvers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from bounds import BranchAndBound, Gram, LocalSearch, ProblemError
+from bounds.result import CLOSED
+from bounds.verbs import Search
+
+from .certificates import Claim, LayerCertificate
+from .units import solve_rows
+
+SEARCHES: dict[str, Callable[..., Search]] = {"BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch}
+
+
+def why_not_confirmed(
+    certificate: LayerCertificate, claim: Claim, position: int, group: int, rows: slice, columns: slice
+) -> Iterator[str]:
+    """Every row whose search does not give the claimed lower value again, up to the tolerance 1e-6 of `CLOSED`.
+
+    Another processor or version may round otherwise, so that the last digits differ.
+    """
+    where = f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.method} at {claim.bits} bits"
+    budget: dict[str, Any] = {
+        name: math.inf if value is None else value for name, value in claim.search.items() if name != "method"
+    }
+    scale = None if claim.scale is None else claim.scale[rows]
+    try:
+        search = SEARCHES[claim.search["method"]](**budget)
+        gram, weight = Gram(certificate.grams[position][group]), certificate.weight[rows, columns]
+        found = solve_rows(gram, weight, claim.feasible[position], search, scale)
+    except (ProblemError, TypeError, KeyError) as error:
+        yield f"{where}: cannot be searched again: {error}"
+        return
+    claimed = claim.lower[position, rows]
+    for row, (lower, upper, again) in enumerate(zip(claimed, found.error_upper, found.error_lower, strict=True)):
+        if lower > upper:
+            yield f"{where}, row {rows.start + row}: the search finds error {upper!r}, below the lower value {lower!r}"
+        elif not claim.by_dual[position, rows][row] and again < lower * (1 - CLOSED):
+            yield f"{where}, row {rows.start + row}: the search proves {again!r} only, not the {lower!r} claimed"

@@ -1,0 +1,68 @@
+"""From rows to records: sums over the rows of one layer or chunk, allowances for their rounding included."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from bounds import Status
+from bounds.gram import UNIT_ROUNDOFF, Array
+
+from .contestants import Method
+from .layers.layer import Piece
+from .report import Record
+from .units import STATUSES, RowResults, Unit
+
+
+class Tally:
+    """Sums of row errors of one (layer, chunk, method), one entry a bit-width."""
+
+    def __init__(self) -> None:
+        self.parts: dict[int, list[tuple[Unit, RowResults]]] = defaultdict(list)
+
+    def add(self, unit: Unit, results: list[RowResults]) -> None:
+        for bits, result in zip(unit.bits, results, strict=True):
+            self.parts[bits].append((unit, result))
+
+    def improve(self, unit: Unit, results: list[RowResults]) -> None:
+        """More work on rows that are here already: the better of both, row by row."""
+        for bits, result in zip(unit.bits, results, strict=True):
+            for place, (known, old) in enumerate(self.parts[bits]):
+                if known.first_row == unit.first_row:
+                    self.parts[bits][place] = (unit, old.joined(result))
+
+    def records(self, layer: str, chunk: int, method: Method) -> Iterator[Record]:
+        for bits, parts in self.parts.items():
+            parts.sort(key=lambda part: part[0].first_row)
+            results = [result for _, result in parts]
+            status = np.concatenate([r.status for r in results])
+            open_rows = status != STATUSES.index(Status.CLOSED)
+            upper, lower = (np.concatenate([getattr(r, n) for r in results]) for n in ("error_upper", "error_lower"))
+            # A sum of m terms in floats is off by at most (m − 1) u relative.
+            slack = 1 + 2 * len(upper) * UNIT_ROUNDOFF
+            worst = STATUSES[int(status[open_rows].max())] if open_rows.any() else Status.CLOSED
+            dual = np.concatenate([r.dual for r in results])
+            yield Record(
+                layer=layer,
+                chunk=chunk,
+                bits=bits,
+                method=method.value,
+                rows=len(upper),
+                columns=parts[0][0].columns,
+                energy=float(sum(_energy(piece) for unit, _ in parts for piece in unit.pieces)),
+                error_upper=float(upper.sum()) * slack,
+                error_lower=float(lower.sum()) / slack,
+                error_start=float(sum(r.error_start.sum() for r in results)),
+                status=worst.value,
+                open_rows=int(open_rows.sum()),
+                evidence="search" if not dual.any() else "dual" if dual.all() else "search and dual",
+                seconds=float(sum(r.seconds for r in results)),
+            )
+
+
+def _energy(piece: Piece) -> float:
+    """`Σ_rows wᵀ gram w`: the signal of the SNR."""
+    weight: Array = piece.weight
+    return float(np.einsum("ri,ri->", weight @ piece.gram, weight))
