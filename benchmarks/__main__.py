@@ -20,6 +20,7 @@ ALL = (
     "peers_pruning",
     "scan_throughput",
     "upper_side",
+    "which_heuristic",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
