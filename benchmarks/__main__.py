@@ -18,9 +18,12 @@ ALL = (
     "paper_bound",
     "peers_integers",
     "peers_pruning",
+    "report_page",
     "scan_throughput",
     "upper_side",
     "which_heuristic",
+    "whole_layers_integers",
+    "whole_layers_pruning",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

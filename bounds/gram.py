@@ -87,6 +87,11 @@ class Gram:
         return values, vectors
 
     @property
+    def eigenvalues(self) -> Array:
+        """Eigenvalues of the live part scaled to a unit diagonal, ascending (no unit)."""
+        return self._spectrum[0]
+
+    @property
     def smallest_eigenvalue(self) -> float:
         """Smallest eigenvalue of the live part scaled to a unit diagonal (no unit)."""
         return float(self._spectrum[0][0])

@@ -19,7 +19,7 @@ from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
 from .execution import Progress, run
 from .plan import raised, units
-from .report import Outcome, Record, Report
+from .report import LayerFacts, Outcome, Record, Report
 from .scaling import SCALES, codes_range
 from .tally import Tally
 from .units import Unit
@@ -144,9 +144,10 @@ def certify(
                     remarks.append(f"{results}; the quick bounds stand")
                 else:
                     solved[unit.layer, unit.chunk, unit.method].improve(unit, results)
-    report = Report(tuple(sorted(_records(solved), key=_order(plan))), title=title, refused=tuple(sorted(remarks)))
+    records, facts = sorted(_records(solved), key=_order(plan)), tuple(map(_facts, layers))
+    report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
     if store is not None:
-        store.add_run(title, report.to_dicts())
+        store.add_run(title, report.to_dicts(), report.facts())
     if certificates is not None:
         found = {key: tally.parts for key, tally in solved.items()}
         total = sum(unit.rows * len(unit.bits) for unit in plan)
@@ -176,3 +177,13 @@ def _order(plan: list[Unit]) -> Callable[[Record], tuple[int, int, int, str]]:
     """Layers as given, then chunk, bits, quantisation before pruning, whatever finished first."""
     place = {name: i for i, name in enumerate(dict.fromkeys(unit.layer for unit in plan))}
     return lambda r: (place[r.layer], r.chunk, r.bits, "" if r.method == Method.QUANTIZATION else r.method)
+
+
+def _facts(layer: Layer) -> LayerFacts:
+    away = layer.weight - layer.weight.mean()
+    away /= abs(away).max() or 1.0
+    variance = float((away**2).mean())
+    kurtosis = float((away**4).mean()) / variance**2 if variance > 0 else None
+    return LayerFacts(
+        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, layer.notes
+    )

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from .archive import require_writable
 from .commands_compare import register as register_compare
 from .commands_compress import register as register_compress
+from .commands_report import register as register_report
 from .commands_scan import register as register_scan
 from .commands_store import register as register_store
 from .commands_verify import register as register_verify
@@ -45,7 +46,7 @@ app = typer.Typer(
     help=(
         "For this layer, is quantisation or pruning the better compression, **whatever algorithm is used**?\n\n"
         "`quanterr certify` solves both exactly, chunk by chunk, and keeps the results in one file; "
-        "`quanterr show` prints and draws that file again; "
+        "`quanterr show` prints and draws that file again, `quanterr report` makes a page of it; "
         "`quanterr verify` rechecks certificates in exact arithmetic."
     ),
 )
@@ -145,7 +146,10 @@ def certify(
             )  # fmt: skip
         if report.records:
             _present(report, figure)
-        console.print(f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again)")
+        console.print(
+            f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again, "
+            f"`quanterr report {out}` for a page)"
+        )
         if certificates is not None:
             console.print(f"Certificates: {certificates} (`quanterr verify {certificates}` rechecks them anywhere)")
         if report.refused:
@@ -178,6 +182,7 @@ def show(
 
 
 register_compare(app)
+register_report(app)
 register_scan(app)
 register_compress(app)
 register_store(app)

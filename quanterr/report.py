@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -94,20 +92,48 @@ def judge(quantization: Record, pruning: Record) -> Verdict:
 
 
 @dataclass(frozen=True)
+class LayerFacts:
+    """What a reader of a layer's records should know of the layer; records of all `columns` are claims about it.
+
+    `columns` of one row (of one group's Gram); `samples`, `damping`, `notes` as in `Layer`; `kurtosis` of all its
+    weights, 3 for a Gaussian, None where they are all equal.
+    """
+
+    layer: str
+    rows: int
+    columns: int
+    groups: int
+    samples: int
+    damping: float
+    kurtosis: float | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
-    """All records of a run, in the order of the layers; `refused` says which chunks have none, and why."""
+    """All records of a run, in the order of the layers; `refused` says which chunks have none, and why.
+
+    `layers`: what is known of the layers; empty for runs that were stored before it was kept.
+    """
 
     records: tuple[Record, ...]
     title: str = ""
     refused: tuple[str, ...] = ()
+    layers: tuple[LayerFacts, ...] = ()
 
     @classmethod
-    def from_dicts(cls, dicts: list[dict[str, Any]], title: str = "") -> Self:
-        """The report that `to_dicts` wrote; refusals are not kept."""
-        return cls(tuple(Record(**d) for d in dicts), title)
+    def from_dicts(cls, dicts: list[dict[str, Any]], title: str = "", facts: dict[str, Any] | None = None) -> Self:
+        """The report that `to_dicts` and `facts` wrote."""
+        known = facts or {}
+        layers = tuple(LayerFacts(**(layer | {"notes": tuple(layer["notes"])})) for layer in known.get("layers", ()))
+        return cls(tuple(Record(**d) for d in dicts), title, tuple(known.get("refused", ())), layers)
 
     def to_dicts(self) -> list[dict[str, object]]:
         return [asdict(record) for record in self.records]
+
+    def facts(self) -> dict[str, object]:
+        """What the records don't say, ready for JSON: the facts of each layer, and what was refused."""
+        return {"layers": [asdict(layer) for layer in self.layers], "refused": list(self.refused)}
 
     def to_frame(self) -> pd.DataFrame:
         """One row per (layer, chunk, bits, method): the fields of `Record`, and `snr_db`, `snr_limit_db`."""
@@ -163,42 +189,26 @@ class Report:
         return save(self.plot(), stem)
 
     def to_html(self, path: str | Path) -> Path:
-        """Write one self-contained page: verdicts, the figure as inline SVG, and every record.
+        """Write one self-contained page: a heat map to sort and filter, and every proof on demand.
+
+        The same report gives the same bytes.
 
         Raises
         ------
         QuanterrError
-            The file cannot be written.
+            The file cannot be written, a record lacks its other side, or there is no record.
         """
-        drawing = io.StringIO()
-        self.plot().savefig(drawing, format="svg", metadata={"Date": None})
-        svg = drawing.getvalue()[drawing.getvalue().index("<svg") :]
-        refused = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.refused)
-        page = (
-            "<!doctype html><html lang='en'><meta charset='utf-8'>"
-            "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-            f"<title>quanterr: {html.escape(self.title)}</title>"
-            "<style>body{font:15px/1.5 system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}"
-            "svg{max-width:100%;height:auto}table{border-collapse:collapse;"
-            "display:block;overflow-x:auto}td,th{padding:.2rem .6rem;text-align:right;"
-            "border-bottom:1px solid #ccc}</style>"
-            f"<h1>{html.escape(self.title) or 'quanterr'}</h1><h2>Which is better whatever the algorithm</h2>"
-            "<p>Proven margins: the SNR that the winner achieves minus the SNR that no algorithm of the loser exceeds. "
-            "A chunk's verdict speaks of the chunk alone.</p>"
-            f"{self._repr_html_()}{svg}<h2>Every record</h2>{self.to_frame().to_html(index=False)}"
-            + (f"<h2>Refused</h2><ul>{refused}</ul>" if refused else "")
-        )
+        from .report_page import page
+
+        content = page(self)
         try:
-            Path(path).write_text(page, encoding="utf-8")
+            Path(path).write_bytes(content)
         except OSError as error:
             raise QuanterrError(f"cannot write {path}: {error.strerror}; choose another place") from error
         return Path(path)
 
     def _repr_html_(self) -> str:
-        """Notebooks show the verdicts."""
-        pivot = (
-            self.verdicts()
-            .assign(cell=lambda v: v.verdict.str[:5] + v.margin_db.map(lambda m: f" {m:+.1f} dB"))
-            .pivot(index=["layer", "chunk"], columns="bits", values="cell")
-        )
-        return str(pivot.to_html())
+        """Notebooks show the heat map of verdicts."""
+        from .report_page import fragment
+
+        return fragment(self)

@@ -27,7 +27,8 @@ CREATE TABLE results (
     key TEXT PRIMARY KEY, search TEXT NOT NULL, open_rows INTEGER NOT NULL, seconds REAL NOT NULL, arrays BLOB NOT NULL
 );
 CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, title TEXT NOT NULL, records TEXT NOT NULL
+    id INTEGER PRIMARY KEY, created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, title TEXT NOT NULL, records TEXT NOT NULL,
+    facts TEXT NOT NULL
 );
 CREATE TABLE uses (run INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (run, key)) WITHOUT ROWID;
 """
@@ -165,13 +166,14 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def add_run(self, title: str, records: list[dict[str, Any]]) -> None:
-        """Keep the table of a finished run, so that `quanterr show` needs no model, and which results it used.
+    def add_run(self, title: str, records: list[dict[str, Any]], facts: dict[str, Any] | None = None) -> None:
+        """Keep the table of a finished run and the facts of its layers, so that no command after it needs the model.
 
-        Those are all that were got or put since the last run was added.
+        Kept as well is which results it used: all that were got or put since the last run was added.
         """
         with self._transaction() as connection:
-            new = connection.execute("INSERT INTO runs (title, records) VALUES (?, ?)", (title, json.dumps(records)))
+            row = (title, json.dumps(records), json.dumps(facts or {}))
+            new = connection.execute("INSERT INTO runs (title, records, facts) VALUES (?, ?, ?)", row)
             connection.executemany("INSERT INTO uses VALUES (?, ?)", ((new.lastrowid, k) for k in sorted(self._used)))
         self._used.clear()
 
@@ -240,6 +242,13 @@ class Store:
                 f"{self.path} holds no finished run: run `quanterr certify … --out {self.path}` again to finish it"
             )
         return row[0], json.loads(row[1])
+
+    def last_facts(self) -> dict[str, object]:
+        """What `Report.facts` said of the newest finished run; empty where its caller gave none."""
+        with self._explained():
+            row = self._connection.execute("SELECT facts FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        found: dict[str, object] = json.loads(row[0]) if row and row[0] else {}
+        return found
 
     def __len__(self) -> int:
         with self._explained():

@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bounds
-from bounds import BoundsDisagree, BranchAndBound, DiagonalSplit, Feasible, Gram, LeastSquares, ProblemError, Status
+from bounds import (
+    BoundsDisagree,
+    BranchAndBound,
+    CertificateError,
+    DiagonalSplit,
+    Feasible,
+    Gram,
+    LeastSquares,
+    ProblemError,
+    Status,
+)
 from bounds.gram import UNIT_ROUNDOFF, Array
 from bounds.result import CLOSED, solution
 from bounds.verbs import Relaxation, Search
@@ -172,7 +182,7 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
             gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
             feasible = feasible_set(unit.method, unit.bits[index], unit.columns)
             yield solve_rows(gram, piece.weight, feasible, unit.search, scale if unit.scaled else None, unit.relaxation)
-        except ProblemError as error:
+        except (ProblemError, CertificateError) as error:
             raise ChunkRefused(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
                 f"{unit.method.value} at {unit.bits[index]} bits: {error}"

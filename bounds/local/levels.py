@@ -23,7 +23,6 @@ from .elimination import eliminate
 from .metric import SearchMetric
 
 BAND = 32
-LEAVES = 6  # points of a beam that are polished
 ELITE = 8  # points of a row that are kept for merging
 MERGED = 64  # columns that may differ when two points are merged
 MERGE_NODES = 5_000
@@ -65,7 +64,7 @@ class _Order:
 
 
 def search(
-    problem: LeastSquares, start: Array | None, rounds: int | None, seconds: float, beam: int, seed: int
+    problem: LeastSquares, start: Array | None, rounds: int | None, seconds: float, beam: int, leaves: int, seed: int
 ) -> Array:
     """The best point found of every row, (rows, columns); `seconds` are for all rows together.
 
@@ -80,8 +79,9 @@ def search(
         box_descent(metric.gram, target[row], levels[0], levels[-1], slope[row])
     centre = target + np.array([metric.solve(0.5 * g) for g in slope])
     elites = [_Elite(metric.gram, levels, t) for t in target]
-    for elite, point in zip(elites, first if start is None else start, strict=True):
-        elite.polish(np.abs(levels[None, :] - point[:, None]).argmin(axis=1)[None, :])
+    if start is not None:
+        for elite, point in zip(elites, start, strict=True):
+            elite.polish(np.abs(levels[None, :] - point[:, None]).argmin(axis=1)[None, :])
     random = np.random.default_rng(seed)
     for number in budget.numbers():
         spread = 0.0 if number == 0 else SPREAD[number % len(SPREAD)]
@@ -89,12 +89,12 @@ def search(
         for row, elite in enumerate(elites):
             if number > 0 and budget.over:
                 break
-            elite.polish(_beam(levels, order, centre[row], slope[row], beam))
+            elite.polish(_beam(levels, order, centre[row], slope[row], beam, leaves))
     return np.asarray(levels[np.array([elite.codes[0] for elite in elites])])
 
 
-def _beam(levels: Array, order: _Order, centre: Array, slope: Array, width: int) -> Codes:
-    """The `LEAVES` best points of a beam, (leaves, columns) codes in the original order of columns."""
+def _beam(levels: Array, order: _Order, centre: Array, slope: Array, width: int, leaves: int) -> Codes:
+    """The `leaves` best points of a beam, (leaves, columns) codes in the original order of columns."""
     n = centre.size
     c, g = centre[order.columns], slope[order.columns]
     code, parent = np.zeros((2, n, width), dtype=np.int32)
@@ -108,7 +108,7 @@ def _beam(levels: Array, order: _Order, centre: Array, slope: Array, width: int)
             np.ascontiguousarray(centres[:, band]), spent, count, code[band], parent[band], first, step,
         )  # fmt: skip
         centres = centres[first, :low] - step @ order.ratio[band, :low]
-    best = np.argsort(spent[:count], kind="stable")[:LEAVES]
+    best = np.argsort(spent[:count], kind="stable")[:leaves]
     points = np.zeros((best.size, n), dtype=np.int64)
     leaf = np.zeros(n, dtype=np.int64)
     for i, last in enumerate(best):

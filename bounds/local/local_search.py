@@ -33,6 +33,8 @@ class LocalSearch:
         Round 0 always runs.
     beam : int
         Width of the beam.
+    leaves : int
+        Points of a beam from which pair descent starts: most of the time at 300 columns and more.
     seed : int
         Of the column orders and of the tabu tenures.
     """
@@ -40,6 +42,7 @@ class LocalSearch:
     rounds: int | None = 10
     seconds: float = math.inf
     beam: int = 1024
+    leaves: int = 6
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,6 +54,8 @@ class LocalSearch:
             raise ProblemError(f"seconds = {self.seconds} leaves no time: use a positive number or math.inf")
         if self.beam != int(self.beam) or not 1 <= self.beam <= 2**15:
             raise ProblemError(f"beam = {self.beam!r} is not a width between 1 and {2**15}")
+        if self.leaves != int(self.leaves) or self.leaves < 1:
+            raise ProblemError(f"leaves = {self.leaves!r} is not a count: use 1 or more")
         if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
             raise ProblemError(f"seed = {self.seed!r} is not an integer in [0, 2³²)")
 
@@ -77,7 +82,7 @@ class LocalSearch:
         if isinstance(problem.feasible, Sparse | NofM):
             x = subsets.search(problem, given, self.rounds, seconds, self.seed)
         elif isinstance(problem.feasible, IntegerBox | Codebook):
-            x = levels.search(problem, given, self.rounds, seconds, self.beam, self.seed)
+            x = levels.search(problem, given, self.rounds, seconds, self.beam, self.leaves, self.seed)
         else:
             raise MethodError(
                 f"LocalSearch has no moves for {type(problem.feasible).__name__}; use BranchAndBound with a time_limit"

@@ -1,22 +1,23 @@
 """The least value of the inequality's right side with a block-diagonal `D`, one file a feasible set.
 
 Each file has two functions with the same arguments: `safe_minimum` in float64, less a proven allowance, and
-`exact_minimum` in rational arithmetic. `block_certificate` knows nothing else about a set.
+`exact_minimum` in rational arithmetic. `block_certificate` knows nothing else about a set. They are loaded when first
+asked for, since they bring kernels with them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from ..errors import MethodError
 from ..feasible import IntegerBox, Sparse
 from ..feasible.base import Feasible
-from . import integers, sparse
 
 if TYPE_CHECKING:
     from .base import BlockMinimum
 
-MINIMA: dict[type[Feasible], BlockMinimum] = {IntegerBox: integers, Sparse: sparse}
+MINIMA = {IntegerBox: "integers", Sparse: "sparse"}
 
 
 def of(feasible: Feasible) -> BlockMinimum:
@@ -32,4 +33,4 @@ def of(feasible: Feasible) -> BlockMinimum:
         raise MethodError(
             f"block certificates are for {names}, not {type(feasible).__name__}; use DiagonalSplit for this set"
         )
-    return MINIMA[type(feasible)]
+    return cast("BlockMinimum", import_module(f".{MINIMA[type(feasible)]}", __name__))

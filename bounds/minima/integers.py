@@ -20,6 +20,7 @@ from ..errors import CertificateError
 from ..feasible import IntegerBox
 from ..gram import UNIT_ROUNDOFF, Array
 from ..kernels.block_multipliers import block_minima
+from ..kernels.box import recentre
 from ..rational import align, dyadic, why_not_semidefinite
 from ..rounding import UNDERFLOW, gamma
 from .base import Blocks
@@ -173,12 +174,20 @@ class _Enumeration:
         pulls = np.array([float(g[i]) for i in order])
         self.t = np.array([float(t[i]) for i in order])
         inverse = np.ldexp(exact.block.inverse, -exact.block.exponent)
-        self.centre = self.t - inverse @ pulls
+        place = np.ascontiguousarray(self.t - inverse @ pulls)
+        # multipliers of the box, as in the search: without them a centre far outside proves little
+        self.centre, multiplier, anchor = np.zeros((3, m))
+        side = np.zeros((2, m), dtype=np.int64)
+        recentre(
+            exact.block.gram, exact.block.inverse, place, float(box.low), float(box.high), self.centre, multiplier,
+            anchor, np.zeros((4, m)), side[0], side[1], np.zeros((m, m)),
+        )  # fmt: skip
+        self.peak = 0.5 * multiplier / exact.block.cost
         packed = Packed([exact.block], exact.block.exponent)
         lower, error, residual = np.zeros((3, 1))
         point = np.zeros((1, m))
         block_minima(
-            packed.shape, packed.arrays, self.centre[None], float(box.low), float(box.high), MAX_NODES,
+            packed.shape, packed.arrays, place[None], float(box.low), float(box.high), MAX_NODES,
             lower, error, residual, point,
         )  # fmt: skip
         u = [(int(x) << self.steps) - v for x, v in zip(point[0], self.target, strict=True)]
@@ -186,7 +195,10 @@ class _Enumeration:
 
     def _value(self, u: list[int]) -> int:
         image = [sum(map(mul, line, u)) for line in self.exact.matrix]
-        return sum((i + 2 * p) * v for i, p, v in zip(image, self.pull, u, strict=True))
+        value = 0
+        for i, p, v in zip(image, self.pull, u, strict=True):
+            value += (i + 2 * p) * v
+        return value
 
     def minimum(self) -> Fraction:
         """The exact minimum."""
@@ -200,26 +212,22 @@ class _Enumeration:
         if self.checks > MAX_CHECKS:
             raise CertificateError(f"a block minimum takes more than {MAX_CHECKS} exact checks: use narrower blocks")
         t, tail = self.target, self.exact.tails[k]
-        last = min(max(float(np.rint(centre[k - 1])), low), high)
+        aim = float(np.rint(centre[k - 1] - self.peak[k - 1]))
+        last = min(max(aim, low), high)
         point = centre[:k]
-        if last != np.rint(centre[k - 1]):
+        if last != aim:
             point = point.copy()
             point[k - 1] = last
             point[: k - 1] -= self.exact.coupling[k - 1, : k - 1] * (last - centre[k - 1])
-        y = [round(v * 65536.0) << (self.steps - 16) for v in (point - self.t[:k]).tolist()]
+        y: list[int] = [round(v * 65536.0) << (self.steps - 16) for v in (point - self.t[:k]).tolist()]
         image = [sum(map(mul, line, y)) for line in self.exact.rests[k]]
-        bound = constant - sum(map(mul, y, image))
+        bound: int = constant - sum(map(mul, y, image))
         for i in range(k):
             h, d, at = pull[i] + image[i], tail[i], t[i]
             lo, hi = (low, high) if i == k - 1 else (self.low, self.high)
             near = (at * d - h) // d >> self.steps if d > 0 else lo
-            value: int | None = None
-            for x in {min(max(near, lo), hi), min(max(near + 1, lo), hi)} if d > 0 else {lo, hi}:
-                u = (x << self.steps) - at
-                trial = (d * u + 2 * h) * u
-                value = trial if value is None or trial < value else value
-            assert value is not None
-            bound += value
+            ends = (min(max(near, lo), hi), min(max(near + 1, lo), hi)) if d > 0 else (lo, hi)
+            bound += min((d * u + 2 * h) * u for u in ((x << self.steps) - at for x in ends))
         return bound
 
     def _prove(self, k: int, pull: list[int], constant: int, centre: Array) -> None:
@@ -230,7 +238,7 @@ class _Enumeration:
         if self._bound(k, pull, constant, centre, self.low, self.high) >= self.best:
             return
         j = k - 1
-        middle = min(max(int(np.rint(centre[j])), self.low), self.high)
+        middle = min(max(int(np.rint(centre[j] - self.peak[j])), self.low), self.high)
         self._child(k, middle, pull, constant, centre)
         for direction, end in ((-1, self.low), (1, self.high)):
             x = middle + direction

@@ -28,13 +28,14 @@ class Tuner(Protocol):
 class BlockSplit:
     """The inequality of `block_certificate`: what a diagonal relaxes, small blocks treat exactly.
 
-    For whole layers of hundreds to thousands of columns, `Sparse` (and `IntegerBox`). The Gram matrix must have full
+    For whole layers of hundreds to thousands of columns, `Sparse` and `IntegerBox`. The Gram matrix must have full
     rank on its live columns.
 
     Parameters
     ----------
     width : int
-        Columns a block. The minima of a block are enumerations: 2^width subsets for `Sparse`.
+        Columns a block. The minima of a block are enumerations: 2^width subsets for `Sparse` (8 is good), a tree search
+        for `IntegerBox` (32 is good; 48 takes ten times as long).
     rounds : int
         Re-weightings of the shared `D` on a sample of the rows.
     row_rounds : int

@@ -31,6 +31,7 @@ FLOOR = 0.01
 START_FLOOR = 0.2
 PROGRESS = 3e-4
 FAILURES = 4
+SAMPLE = 8
 
 
 @dataclass
@@ -145,7 +146,11 @@ class _Rows:
 
 
 def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) -> BlockDiagonal:
-    """A `D` for these rows: the largest trace, then `ascend`."""
+    """A `D` tuned on at most `SAMPLE` of the rows, evenly spaced: the largest trace, then `ascend`."""
+    if problem.gram.live.size == 0:
+        return BlockDiagonal((), ())
+    chosen = np.unique(np.linspace(0, problem.rows - 1, min(SAMPLE, problem.rows)).astype(int))
+    problem = LeastSquares(problem.gram, problem.target[chosen], problem.feasible)
     blocks = partition(problem.gram, width)
     split = provable_split(problem.gram, largest_trace(problem.gram.array, blocks, START_FLOOR))
     return ascend(problem, split, rounds, seconds)
@@ -196,6 +201,8 @@ def ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: fl
 def improve(problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[BlockDiagonal, Array]:
     """`y` (rows, columns) by column generation, row by row; after `rounds > 0` of `ascend` on each row alone."""
     y = np.zeros_like(problem.target)
+    if not split.blocks:
+        return split, y
     if rounds == 0:
         rows = _Rows(problem, split)
         for row in range(problem.rows):

@@ -86,7 +86,7 @@ def reweighted(
     soft = SoftMinimum(gram, split, keep)
     rows = _Rows(
         problem.target[:, soft.order],
-        np.maximum(problem.error(problem.feasible.nearest(problem.target)), 1e-300),
+        crude_error(problem),
         np.zeros((problem.rows, soft.order.size)) if y is None else y[:, soft.order],
     )
     weights = average = rows.solve(soft, warm=y is not None)
@@ -116,6 +116,12 @@ def reweighted(
     return split, result
 
 
+def crude_error(problem: LeastSquares) -> Array:
+    """(rows,) the error of keeping the largest live weights: a first temperature, above every optimum."""
+    live = LeastSquares(problem.gram, np.where(problem.gram.dead, 0.0, problem.target), problem.feasible)
+    return np.maximum(live.error(live.feasible.nearest(live.target)), 1e-300)
+
+
 def keep_of(problem: LeastSquares) -> int:
     """The budget of a pruning problem."""
     assert isinstance(problem.feasible, Sparse)
@@ -123,8 +129,10 @@ def keep_of(problem: LeastSquares) -> int:
 
 
 def _normalised(weights: list[Array], split: BlockDiagonal) -> list[Array]:
-    """`Σ ⟨W_B, D_B⟩ = 1`, and a ridge that keeps certain columns in sight."""
+    """`Σ ⟨W_B, D_B⟩ = 1`, and a ridge that keeps certain columns in sight; plain traces where nothing is uncertain."""
     total = sum(float(np.sum(w * d)) for w, d in zip(weights, split.matrices, strict=True))
+    if not total > 0:
+        return _normalised([np.eye(len(w)) for w in weights], split)
     mean = sum(float(np.trace(w)) for w in weights) / sum(len(w) for w in weights)
     return [(w + RIDGE * mean * np.eye(len(w))) / total for w in weights]
 
@@ -152,7 +160,7 @@ def improve(problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[B
     if keep >= problem.gram.live.size:
         return split, np.zeros_like(problem.target)  # the target itself is feasible
     soft = SoftMinimum(problem.gram.array, split, keep)
-    scale = np.maximum(problem.error(problem.feasible.nearest(problem.target)), 1e-300)
+    scale = crude_error(problem)
     y = np.zeros_like(problem.target)
     # rows with fewer weights than `keep` have error zero
     loud = np.flatnonzero(np.count_nonzero(problem.target[:, soft.order], axis=1) > keep).tolist()

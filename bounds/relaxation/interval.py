@@ -181,7 +181,7 @@ class _Cells:
             self.solver = block_integers.MovedRow(LeastSquares(lifted.gram, problem.target, problem.feasible), split)
         else:
             self.solver = _SoftRow(lifted.gram, problem, split)
-        scale = float(problem.error(problem.feasible.nearest(problem.target))[0])
+        scale = float(block_sparse.crude_error(problem)[0])
         self.middle = max(self.solver.value, 1e-3 * scale)
 
     def solve(self, low: float, high: float, start: Any) -> tuple[float, Array, Any]:
@@ -226,7 +226,7 @@ class _SoftRow:
     def __init__(self, gram: Gram, problem: LeastSquares, split: BlockDiagonal) -> None:
         self.soft = SoftMinimum(gram.array, split, block_sparse.keep_of(problem))
         self.target = problem.target[0]
-        scale = float(problem.error(problem.feasible.nearest(problem.target))[0])
+        scale = float(block_sparse.crude_error(problem)[0])
         self.start, self.value, _ = solve_row(self.soft, self.target[self.soft.order], None, scale)
 
     def solve(self, move: Array, start: Array, value: float) -> tuple[Array, Array]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import lapack
 
 from ..block_certificate import BlockDiagonal
 from ..gram import Array
@@ -11,7 +10,8 @@ from ..kernels.subset_soft import prepare, soft_moments, soft_values
 
 ARMIJO = 0.1
 BACKTRACK = 0.4
-NEGLIGIBLE = 1e-2
+ITERATIONS = 40
+ACCURACY = 1e-2
 
 
 class SoftMinimum:
@@ -63,28 +63,37 @@ class SoftMinimum:
         return float(soft - y @ g + target @ (shift - 2 * g)), price, q, g
 
     def step(self, target: Array, y: Array, eps: float, price: float, q: Array) -> tuple[Array, float]:
-        """Newton's step and the decrement it promises."""
+        """An inexact Newton step and the rise it promises.
+
+        The step solves `(I + K M) dy = E[x] − target − y`, `K = E[D_SS⁻¹] + 2/ε Cov` (less what the multiplier of the
+        budget takes up), by conjugate gradients in the metric of `M`, where `I + K M` is symmetric and positive
+        definite: one product with `M` an iteration, and an ascent direction wherever it is cut short.
+        """
         variance = self.moments(q, eps, price)
         residual = self.mean.ravel()[self.slot] - target - y
         curvature = self.inverse + (2 / eps) * self.spread
-        weight = np.einsum("bii->bi", curvature).ravel()[self.slot]
-        # (I + K M) dy = residual; rows where K M is small are left out, which hardly turns the step
-        active = np.flatnonzero(weight * self.rest.diagonal() > NEGLIGIBLE)
-        product = np.empty_like(self.rest)
-        for index, part in enumerate(self.slices):
-            size = part.stop - part.start
-            product[part] = curvature[index, :size, :size] @ self.rest[part]
-        if variance > 1e-9 and price > 0:
-            cross = self.cross.ravel()[self.slot]
-            product -= np.outer((2 / eps / variance) * cross, cross @ self.rest)
-        dy = residual.copy()
-        passive = np.ones(y.size, dtype=bool)
-        passive[active] = False
-        right = residual[active] - product[np.ix_(active, np.flatnonzero(passive))] @ residual[passive]
-        system = product[np.ix_(active, active)]
-        system[np.diag_indices(active.size)] += 1
-        dy[active] = lapack.dgesv(system, right, overwrite_a=1)[2]
-        return dy, float(2 * dy @ (self.rest @ residual))
+        cross = self.cross.ravel()[self.slot]
+        taken = 2 / eps / variance if variance > 1e-9 and price > 0 else 0.0
+        image = self.rest @ residual
+        r, m_r = residual.copy(), image.copy()
+        p, m_p = r.copy(), m_r.copy()
+        dy = np.zeros_like(y)
+        size = first = float(r @ m_r)
+        for _ in range(ITERATIONS):
+            if not size > ACCURACY * first:
+                break
+            padded = self.pad(m_p)
+            z = p + np.matmul(curvature, padded[:, :, None])[:, :, 0].ravel()[self.slot]
+            if taken:
+                z -= (taken * float(cross @ m_p)) * cross
+            length = size / float(m_p @ z)
+            dy += length * p
+            r -= length * z
+            m_r -= length * (self.rest @ z)
+            before, size = size, float(r @ m_r)
+            p = r + (size / before) * p
+            m_p = m_r + (size / before) * m_p
+        return dy, float(2 * dy @ image)
 
     def covariances(self, target: Array, y: Array, eps: float) -> list[Array]:
         """Covariance of the soft minimiser on each block."""

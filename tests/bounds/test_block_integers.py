@@ -172,6 +172,21 @@ def test_a_d_for_each_row_is_no_worse() -> None:
         assert 0 < Fraction(float(value)) <= exact
 
 
+def test_intervals_repair_a_near_null_direction() -> None:
+    rng = np.random.default_rng(14)
+    values, vectors = np.linalg.eigh(correlated(rng, 14))
+    values[0] = 1e-5 * values[-1]
+    gram = (vectors * values) @ vectors.T
+    problem = LeastSquares((gram + gram.T) / 2, 2 * rng.normal(size=(2, 14)), IntegerBox(-4, 3))
+    optimum = bounds.solve(problem, bounds.BranchAndBound())
+    plain = bounds.lower_bound(problem, BlockSplit(width=4, rounds=4))
+    branched = bounds.lower_bound(problem, bounds.IntervalSplit(width=4, rounds=4, loss=0.02))
+    assert optimum.closed.all()
+    assert plain.value.sum() < branched.value.sum()
+    for row, exact in enumerate(bounds.verify(problem, branched.certificate)):
+        assert 0 < Fraction(float(branched.value[row])) <= exact <= Fraction(float(optimum.upper[row]))
+
+
 def test_dead_inputs_and_targets_in_the_box() -> None:
     rng = np.random.default_rng(12)
     gram = np.zeros((7, 7))
@@ -183,6 +198,8 @@ def test_dead_inputs_and_targets_in_the_box() -> None:
     assert bound.value[0] > 0
     assert bound.value[1] == 0
     assert bounds.verify(problem, bound.certificate)[1] <= 0
+    nothing = LeastSquares(np.zeros((2, 2)), np.ones((1, 2)), IntegerBox(0, 0))
+    np.testing.assert_array_equal(bounds.lower_bound(nothing, BlockSplit()).value, 0.0)
 
 
 @pytest.mark.parametrize("scale", [0.0, np.nan])

@@ -162,8 +162,8 @@ def test_the_tail_is_part_of_the_bound() -> None:
 def test_refusals() -> None:
     rng = np.random.default_rng(6)
     gram = random_gram(rng, 4)
-    with pytest.raises(MethodError, match="IntegerBox"):
-        bounds.lower_bound(LeastSquares(gram, np.ones(4), bounds.IntegerBox(0, 1)), bounds.IntervalSplit())
+    with pytest.raises(MethodError, match="NofM"):
+        bounds.lower_bound(LeastSquares(gram, np.ones(4), bounds.NofM(2, 4)), bounds.IntervalSplit())
     for bad in ({"width": 0}, {"lift": 0.0}, {"loss": 1.0}, {"intervals": 1}):
         with pytest.raises(ProblemError):
             bounds.IntervalSplit(**bad)

@@ -61,6 +61,9 @@ def test_certify_prints_draws_and_keeps(tmp_path: Path) -> None:
     assert "of 96 results reused" in again.stdout
     shown = run("show", out, "--csv", tmp_path / "t.csv")
     assert _table(shown.stdout) == _table(again.stdout) == _table(first.stdout)
+    reported = run("report", out, "-o", tmp_path / "t.html")
+    assert "2 layers" in reported.stdout, reported.stderr
+    assert "note:" not in reported.stdout, "the facts of the layers are kept with the run"
     frame = pd.read_csv(tmp_path / "t.csv")
     assert len(frame) == (3 + 1) * 2 * 2
     assert (frame.error_lower <= frame.error_upper).all()

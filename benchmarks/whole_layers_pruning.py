@@ -1,0 +1,109 @@
+"""Whole layers, pruning: how far the proven bound stays below the best point known, and at what cost.
+
+Four whole layers with the full Gram, keep = floor(columns · bits / 16). `D` is tuned on eight rows and judged on four
+others; the gap is 10 log10(Σ upper / Σ lower), the upper side from `LocalSearch`. *diagonal*: `DiagonalSplit`, one
+diagonal of largest trace, the kind of bound that is usual for such problems. *blocks*: `BlockSplit`, one tuned `D` of
+8-column blocks for all rows. *own blocks*: a `D` of each row's own. *intervals*: `IntervalSplit`, its own blocks too,
+on the layer with a near-null direction. Seconds are processor time, one thread, without the compilation.
+Growth: leading columns of one layer; memory is the peak of what numpy allocates in tuning and bounding.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+
+import bounds
+from quanterr.contestants import Method, feasible_set
+
+from .instances import layers
+from .timing import markdown, processor_seconds
+
+LAYERS = (
+    "_blocks.9._expand_conv",
+    "encoder.layer.2.attention.output.dense",
+    "_conv_head",
+    "encoder.layer.0.attention.self.query",
+)
+FLAT = "encoder.layer.0.attention.self.query"
+GROWING = "encoder.layer.4.output.dense"
+BITS = (2, 4, 8)
+TUNED = range(0, 384, 48)
+JUDGED = (33, 41, 49, 57)
+COLUMNS = (96, 192, 384, 768, 1536)
+ROUNDS = 10
+OWN_ROUNDS = 20
+
+
+def problem(layer: str, bits: int, rows: list[int], columns: int | None = None) -> bounds.LeastSquares:
+    """Some rows of a layer, its live inputs (or the leading ones)."""
+    found = next(each for each in layers() if each.name == layer)
+    rows = [row for row in rows if row < found.weight.shape[0]]
+    gram = bounds.Gram(found.gram[:columns, :columns])
+    live = gram.live
+    feasible = feasible_set(Method.PRUNING, bits, gram.columns)
+    return bounds.LeastSquares(gram.restrict(live), found.weight[rows][:, live], feasible)
+
+
+def gap(upper: np.ndarray, lower: np.ndarray) -> float:
+    """Decibels; a lower bound above an upper one is a defect and raises."""
+    if np.any(lower > upper):
+        raise bounds.BoundsDisagree(f"lower {lower} exceeds upper {upper}")
+    return float(10 * np.log10(upper.sum() / lower.sum()))
+
+
+def judge(layer: str, bits: int) -> list[str]:
+    """One line of the table."""
+    sample, judged = problem(layer, bits, list(TUNED)), problem(layer, bits, list(JUDGED))
+    upper = bounds.solve(judged, bounds.LocalSearch(rounds=5)).upper
+    cells = [layer, str(judged.columns), str(bits)]
+    seconds, bound = processor_seconds(lambda: bounds.lower_bound(judged, bounds.DiagonalSplit()))
+    cells.append(f"{gap(upper, bound.value):.2f} ({seconds / judged.rows:.2f})")
+    method = bounds.BlockSplit(rounds=ROUNDS)
+    tuning, split = processor_seconds(lambda: method.tune(sample))
+    for row_rounds in (0, OWN_ROUNDS):
+        ready = replace(method, split=split, row_rounds=row_rounds)
+        seconds, bound = processor_seconds(lambda ready=ready: bounds.lower_bound(judged, ready))
+        cells.append(f"{gap(upper, bound.value):.2f} ({seconds / judged.rows:.2f})")
+    cells.append(f"{tuning:.1f}")
+    if layer != FLAT:
+        return [*cells, "–"]
+    intervals = bounds.IntervalSplit(rounds=ROUNDS, row_rounds=OWN_ROUNDS)
+    ready = replace(intervals, split=intervals.tune(sample))
+    seconds, bound = processor_seconds(lambda: bounds.lower_bound(judged, ready))
+    return [*cells, f"{gap(upper, bound.value):.2f} ({seconds / judged.rows:.2f})"]
+
+
+def grow(columns: int) -> list[str]:
+    """Tuning, time a row and memory at a number of columns, a quarter kept."""
+    sample, judged = problem(GROWING, 4, list(TUNED)[:4], columns), problem(GROWING, 4, list(JUDGED)[:2], columns)
+    method = bounds.BlockSplit(rounds=4)
+    tracemalloc.start()
+    tuning, split = processor_seconds(lambda: method.tune(sample))
+    seconds, bound = processor_seconds(lambda: bounds.lower_bound(judged, replace(method, split=split)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    upper = bounds.solve(judged, bounds.LocalSearch(rounds=0)).upper
+    return [
+        str(columns),
+        f"{tuning:.1f}",
+        f"{seconds / judged.rows:.3f}",
+        f"{peak / 2**20:.0f}",
+        f"{gap(upper, bound.value):.2f}",
+    ]
+
+
+def run() -> str:
+    """Both tables."""
+    warm = problem(LAYERS[0], 4, [0, 1], 24)
+    for method in (bounds.BlockSplit(rounds=1), bounds.IntervalSplit(rounds=1), bounds.DiagonalSplit()):
+        bounds.lower_bound(warm, method)
+    bounds.solve(warm, bounds.LocalSearch(rounds=1))
+    header = ["layer", "columns", "bits", "diagonal", "blocks", "own blocks", "tuning, s", "intervals"]
+    table = markdown(header, [judge(layer, bits) for layer in LAYERS for bits in BITS])
+    growth = markdown(
+        ["columns", "tuning, s", "seconds a row", "MiB", "gap, dB"], [grow(columns) for columns in COLUMNS]
+    )
+    return f"Gap in dB (seconds a row)\n\n{table}\n\n{growth}"

@@ -1,0 +1,45 @@
+"""`quanterr report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import QuanterrError
+from .terminal import console, guarded
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(report)
+
+
+def report(
+    store: Annotated[Path, typer.Argument(help="A result file of `quanterr certify`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, one file that needs no network.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Make a page of the newest finished run: heat map, sortable table, and every proof layer by layer.
+
+    **Example:** `quanterr report resnet.sqlite -o resnet.html`
+    """
+    from .report import Report
+    from .store import Store
+
+    with guarded(": nothing was written"):
+        if not store.is_file():
+            raise QuanterrError(f"{store} does not exist: pass the file that `quanterr certify --out` wrote")
+        with Store(store) as opened:
+            title, records = opened.last_run()
+            found = Report.from_dicts(records, title, opened.last_facts())
+        written = found.to_html(output)
+        layers = len({record.layer for record in found.records})
+        console.print(f"Report: {written} ({layers} layers, {written.stat().st_size / 1e6:.1f} MB)", highlight=False)
+        if not found.layers:
+            console.print(
+                "note: this run was stored without facts of its layers (weights' kurtosis, samples, notes): "
+                "run the same `quanterr certify` command again, which reuses what is solved"
+            )
