@@ -21,6 +21,7 @@ ALL = (
     "report_page",
     "scan_throughput",
     "upper_side",
+    "which_heuristic",
     "whole_layers_integers",
     "whole_layers_pruning",
 )

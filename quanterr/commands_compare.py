@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
     from .contestants import Method
 
 REFUSALS_SHOWN = 5
+COLUMNS = {
+    "lost_db": "chunks\nmean",
+    "lost_most_db": "chunks\nlargest",
+    "behind_db": "whole layers\nbelow the best",
+    "at_most_db": "whole layers\nat most",
+    "ms_a_row": "ms\na row",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -106,27 +114,25 @@ def compare_heuristics(
 
 
 def left_table(comparison: Comparison, method: Method) -> Table:
-    """One line a heuristic, best last: mean and largest decibels left on the table, over layers and bit-widths."""
-    from .compare import order
+    """One line a heuristic, best last: `Comparison.summary`, with the columns that there are."""
     from .contestants import Method
 
-    trials = [t for t in comparison.trials if t.method == method]
+    found = comparison.summary()
+    found = found[found.method == method].iloc[::-1]
     table = Table(
         title=f"{'Quantisation' if method is Method.QUANTIZATION else 'Pruning'}: dB left on the table",
-        caption="chunks: below the exact optimum; whole layers: below a proven limit, so at most so much",
+        caption=(
+            "chunks: below the exact optimum; whole layers: below the best of these heuristics, and below a proven "
+            "limit, so at most so much"
+        ),
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("heuristic")
-    scopes = [exact for exact in (True, False) if any(t.exact is exact for t in trials)]
-    for exact in scopes:
-        for figure in ("mean", "largest"):
-            table.add_column(f"{'chunks' if exact else 'whole layers'}\n{figure}", justify="right")
-    table.add_column("seconds", justify="right")
-    for name in order(trials):
-        cells = []
-        for exact in scopes:
-            left = [t.left_db for t in trials if t.heuristic == name and t.exact is exact]
-            cells += [f"{sum(left) / len(left):.2f}", f"{max(left):.2f}"] if left else ["refused", ""]
-        table.add_row(name, *cells, f"{sum(t.seconds for t in trials if t.heuristic == name):.2f}")
+    columns = {name: title for name, title in COLUMNS.items() if found[name].notna().any()}
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for line in found.to_dict("records"):
+        cells = [line[name] for name in columns]
+        table.add_row(line["heuristic"], *("refused" if math.isnan(cell) else f"{cell:.2f}" for cell in cells))
     return table

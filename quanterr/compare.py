@@ -36,8 +36,8 @@ class Trial:
     """One heuristic on one problem: some rows of a chunk, or of the whole layer, at one bit-width.
 
     `energy` and `error` are sums over the rows of squared output units per sample; no feasible point has an error
-    below `error_lower` (proven), and where `exact` it is the optimum itself. `seconds`: wall time of the heuristic
-    on these rows, an estimate.
+    below `error_lower` (proven), and where `exact` it is the optimum itself. `seconds`: processor time of the
+    heuristic on these rows.
     """
 
     layer: str
@@ -78,11 +78,40 @@ class Comparison:
     refused: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a trial: its fields, and `snr_db`, `snr_limit_db`, `left_db`."""
+        """One row a trial: its fields, `snr_db`, `snr_limit_db`, `left_db`, and `behind_db` (see `behind`)."""
         import pandas as pd
 
         extra = ("snr_db", "snr_limit_db", "left_db")
-        return pd.DataFrame([asdict(t) | {name: getattr(t, name) for name in extra} for t in self.trials])
+        frame = pd.DataFrame([asdict(t) | {name: getattr(t, name) for name in extra} for t in self.trials])
+        return frame.assign(behind_db=behind(self.trials))
+
+    def summary(self) -> pd.DataFrame:
+        """One line a heuristic, best first, means over layers and bit-widths: what it loses, and what it costs.
+
+        `lost_db`, `lost_most_db`: below the exact optimum of chunks. `behind_db`: below the best heuristic on whole
+        layers; `at_most_db`: below their proven limit, so at most what is lost there. `ms_a_row`: processor time on
+        whole layers (on chunks where there are none).
+        """
+        import pandas as pd
+
+        frame, lines = self.to_frame(), []
+        for method in Method:
+            for name in reversed(order(t for t in self.trials if t.method == method)):
+                mine = frame[(frame.method == method) & (frame.heuristic == name)]
+                chunks, whole = mine[mine.exact], mine[~mine.exact]
+                timed = chunks if whole.empty else whole
+                lines.append(
+                    {
+                        "method": method.value,
+                        "heuristic": name,
+                        "lost_db": chunks.left_db.mean(),
+                        "lost_most_db": chunks.left_db.max(),
+                        "behind_db": whole.behind_db.mean(),
+                        "at_most_db": whole.left_db.mean(),
+                        "ms_a_row": 1e3 * (timed.seconds / timed.rows).mean(),
+                    }
+                )
+        return pd.DataFrame(lines)
 
     def best(self) -> pd.DataFrame:
         """The heuristic with the highest SNR for each (layer, scope, bits, method), the fastest among equals."""
@@ -99,6 +128,15 @@ class Comparison:
         """Notebooks show the best heuristic of each problem."""
         columns = ["layer", "scope", "bits", "method", "heuristic", "snr_db", "snr_limit_db", "left_db", "seconds"]
         return str(self.best()[columns].to_html(index=False, float_format="{:.2f}".format))
+
+
+def behind(trials: Sequence[Trial]) -> list[float]:
+    """Decibels below the best heuristic on the same problem, trial by trial: no bound has a part in it."""
+    best: dict[tuple[str, str, int, str], float] = {}
+    for trial in trials:
+        problem = trial.layer, trial.scope, trial.bits, trial.method
+        best[problem] = max(best.get(problem, -math.inf), trial.snr_db)
+    return [0.0 if t.snr_db == (b := best[t.layer, t.scope, t.bits, t.method]) else b - t.snr_db for t in trials]
 
 
 def order(trials: Iterable[Trial]) -> list[str]:
@@ -256,9 +294,9 @@ class _Contest:
         columns = sum(p.columns for p in problems)
         for name, heuristic in heuristics.items():
             try:
-                began = time.perf_counter()
+                began = time.process_time()
                 points = [self._apply(heuristic, p) for p in problems]
-                seconds = time.perf_counter() - began
+                seconds = time.process_time() - began
             except ProblemError as refusal:
                 yield f"{self.layer}, {self.scope}, {self.bits} bits, {name}: {refusal}"
                 continue

@@ -101,7 +101,28 @@ def test_figure_has_a_panel_for_each_side_and_scope(found: Comparison) -> None:
     figure = found.plot()
     assert len(figure.axes) == 4
     labels = [t.get_text() for t in figure.axes[0].get_yticklabels()]
-    assert labels[-1] == order(t for t in found.trials if t.method == Method.QUANTIZATION)[-1].replace("_", " ")
+    assert labels == [*order(t for t in found.trials if t.method == Method.QUANTIZATION), "optimum"]
+    assert figure.axes[1].get_yticklabels()[-1].get_text() == "proven limit"
+
+
+def test_summary_has_the_best_first_and_the_means_of_its_trials(found: Comparison) -> None:
+    table, frame = found.summary(), found.to_frame()
+    assert len(table) == len(QUANTIZERS) + len(PRUNERS)
+    for method, lines in table.groupby("method"):
+        assert list(lines.heuristic) == order(t for t in found.trials if t.method == method)[::-1]
+    for line in table.itertuples():
+        mine = frame[frame.heuristic == line.heuristic]
+        assert line.lost_db == pytest.approx(mine[mine.exact].left_db.mean())
+        assert line.lost_most_db == mine[mine.exact].left_db.max()
+        assert line.at_most_db == pytest.approx(mine[~mine.exact].left_db.mean())
+        assert 0 <= line.behind_db <= line.at_most_db
+
+
+def test_whoever_is_best_is_behind_nobody(found: Comparison) -> None:
+    frame = found.to_frame()
+    for _, group in frame.groupby(["layer", "scope", "bits", "method"]):
+        assert group.behind_db.min() == 0
+        assert group.behind_db.to_numpy() == pytest.approx((group.snr_db.max() - group.snr_db).to_numpy())
 
 
 def test_command_prints_both_tables_and_writes_the_trials(tmp_path: object) -> None:
