@@ -44,9 +44,9 @@ def compress(
         str,
         typer.Option(
             help="Steps joined by +: a pruner (magnitude, wanda, sparse-gpt, ada-prune, alps, exact-obs, …), refit or "
-            "swaps, a quantiser (nearest, babai, obq, local-search)."
+            "swaps, a quantiser (nearest, babai as in GPTQ, obq, local-search)."
         ),
-    ] = "obq",
+    ] = "babai",
     bits: Annotated[int | None, typer.Option(help="Bits of a code.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="Share of the weights that is pruned, e.g. 0.5.")] = None,
     pattern: Annotated[str, typer.Option(help="Where zeros may lie: row, layer, N:M such as 2:4, block:4.")] = "row",
@@ -89,9 +89,9 @@ def compress(
 
     **Examples**
 
-    `quanterr compress --preset efficientnet-lite0 --method obq --bits 4`
+    `quanterr compress --preset efficientnet-lite0 --bits 8`
 
-    `quanterr compress --model my.net:load --inputs photos/ --method alps+swaps --sparsity 0.5 --set "head:obq,bits=8"`
+    `quanterr compress --model my.net:load --inputs photos/ --bits 4 --axis 32 --set "head:nearest,bits=8,axis=channel"`
     """
     from .compression import Recipe, parse_recipe, save, to_frame
     from .compression import compress as compress_network

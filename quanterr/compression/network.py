@@ -110,8 +110,8 @@ def correct_batchnorm(
         (before, width), (after, now) = seen[name].pop(0), _moments(x)
         ratio = torch.where((width > 0.0) & (now > 0.0), now / torch.where(width > 0.0, width, 1.0), 1.0)
         mean, variance = kept[name]
-        moved = after + (mean - before) * ratio.sqrt()
-        norms[name][0].copy_(moved)
+        moved = (after - before) + (mean - before) * (ratio.sqrt() - 1.0)
+        norms[name][0].copy_(mean + moved)
         norms[name][1].copy_(variance * ratio)
         sums[name][0] += moved
         sums[name][1] += ratio
@@ -131,7 +131,7 @@ def correct_batchnorm(
     with torch.no_grad():
         for name, (mean, variance) in norms.items():
             count = counts[name]
-            mean.copy_(sums[name][0] / count if count else kept[name][0])
+            mean.copy_(kept[name][0] + (sums[name][0] / count if count else 0.0))
             variance.copy_(kept[name][1] * (sums[name][1] / count if count else 1.0))
     return tuple(norms)
 

@@ -216,6 +216,9 @@ def test_batch_norms_move_as_their_inputs_do() -> None:
 def test_equal_networks_are_not_corrected() -> None:
     """Statistics taken afresh would differ; momentum, mode and hooks stay as they were."""
     model, twin = normed(), normed()
+    for net in (model, twin):
+        net[1].running_mean.fill_(0.3)
+        net[1].running_var.fill_(1.7)
     assert correct_batchnorm(model, twin, vectors(), "cpu") == ("1",)
     assert torch.equal(twin[1].running_mean, model[1].running_mean)
     assert torch.equal(twin[1].running_var, model[1].running_var)
