@@ -110,6 +110,7 @@ def certify(
     from bounds import BranchAndBound
 
     from .certify import certify as certify_layers
+    from .plan import memory
     from .session import Session, load
     from .store import Store
 
@@ -138,6 +139,9 @@ def certify(
                 console.print(f"  note: {layer.name}: {added}")
             for note in layer.notes:
                 console.print(f"  note: {layer.name}: {note}")
+        if chunk == 0:
+            most = memory(captured, None) / 2**30
+            console.print(f"whole layers: about {most:.1f} GiB for each of {jobs or _cores()} workers (estimate)")
         with _live_progress() as show:
             report = certify_layers(
                 captured, widths, chunk or None, scale=scale, search=search, effort=effort, refine=refine, store=store,

@@ -74,6 +74,15 @@ def raised(wide: Iterable[Unit], effort: Effort) -> Iterator[Unit]:
             )
 
 
+def memory(layers: Iterable[Layer], width: int | None) -> int:
+    """Bytes that a worker needs for the widest problem: an estimate, measured at 384 and 1,536 columns.
+
+    A worker starts with 200 MiB; the quick effort holds about 16 matrices of the size of the Gram.
+    """
+    widest = max(chunk.columns.stop - chunk.columns.start for layer in layers for chunk in layer.chunks(width))
+    return int(200 * 2**20 + 16 * 8 * widest**2)
+
+
 def _batches(chunk: Chunk, most: int) -> Iterator[tuple[Piece, ...]]:
     """Consecutive rows of a chunk, at most so many, with the Grams they need."""
     batch: list[Piece] = []

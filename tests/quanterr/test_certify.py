@@ -13,7 +13,7 @@ import bounds
 from bounds import BranchAndBound
 from quanterr import ChunkRefused, Layer, Outcome, Progress, QuanterrError, Report, Store, certify
 from quanterr.contestants import keep_at
-from quanterr.plan import ROWS_PER_UNIT
+from quanterr.plan import ROWS_PER_UNIT, memory
 
 from .conftest import make_layer
 
@@ -268,3 +268,9 @@ def test_unknown_efforts_are_refused(options: dict[str, str], message: str) -> N
 def test_a_search_of_nodes_has_a_widest_problem() -> None:
     with pytest.raises(QuanterrError, match="layer toy: 129 columns are too wide for a search of nodes"):
         certify([make_layer(columns=129)], bits=(4,), chunk=None, search=BranchAndBound(max_nodes=9))
+
+
+def test_memory_is_known_before_the_start() -> None:
+    layers = [make_layer(columns=12), make_layer(columns=1000, rows=2)]
+    assert memory(layers, 12) < 1.01 * memory(layers[:1], None)
+    assert memory(layers, None) - memory(layers[:1], None) == 16 * 8 * (1000**2 - 12**2)
