@@ -2,12 +2,10 @@
 
 Chunks of 36 columns beside the exact optimum, whole layers beside a proven limit, six real layers, one quantisation
 scale a tensor. What is lost on a chunk is exact. On a whole layer the limit is a bound: the best heuristic loses at
-most that much, and how far the others are behind it is exact again. Drawn in `figures/which_heuristic.png`.
+most that much, and how far the others are behind it is exact again.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pandas as pd
 
@@ -20,8 +18,7 @@ from .timing import markdown
 EFFICIENTNET = ("_blocks.2._expand_conv", "_blocks.4._project_conv", "_blocks.9._expand_conv", "_conv_head")
 MINILM = ("encoder.layer.2.attention.output.dense", "encoder.layer.0.attention.self.query")
 BITS = (2, 3, 4)
-ROWS = 16
-FIGURE = Path(__file__).parent.parent / "figures" / "which_heuristic"
+ROWS = 24
 NAMES = {"quantization": "quantisation", "pruning": "pruning"}
 
 
@@ -37,7 +34,6 @@ def run() -> str:
     frame, summary = found.to_frame(), found.summary()
     assert (frame.error_lower <= frame.error).all()
     parts = [_side(summary[summary.method == method], name) for method, name in NAMES.items()]
-    found.save_figure(FIGURE)
     return "\n\n".join([*parts, _layers(frame)])
 
 
