@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 from .timing import machine
 
 ALL = (
+    "compress_networks",
     "demo",
     "exact_search",
     "expected_error",

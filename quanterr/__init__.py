@@ -139,7 +139,13 @@ __all__ = [
 ]
 
 
+#: Modules with public names of their own, loaded when first named as well.
+_MODULES = ("code_grid", "compression", "contestants", "heuristics", "models", "scaling")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
@@ -147,7 +153,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})
 
 
 class _Package(ModuleType):

@@ -44,17 +44,20 @@ def compress(
         str,
         typer.Option(
             help="Steps joined by +: a pruner (magnitude, wanda, sparse-gpt, ada-prune, alps, exact-obs, …), refit or "
-            "swaps, a quantiser (nearest, babai, obq, local-search)."
+            "swaps, a quantiser (nearest, babai as in GPTQ, obq, local-search)."
         ),
-    ] = "obq",
+    ] = "babai",
     bits: Annotated[int | None, typer.Option(help="Bits of a code.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="Share of the weights that is pruned, e.g. 0.5.")] = None,
     pattern: Annotated[str, typer.Option(help="Where zeros may lie: row, layer, N:M such as 2:4, block:4.")] = "row",
-    scale: Annotated[str, typer.Option(help="Quantisation scale: mse, max or lp.")] = "mse",
-    axis: Annotated[str, typer.Option(help="One scale for each output channel, or for the tensor.")] = "channel",
+    scale: Annotated[str, typer.Option(help="Search of the quantisation scale: mse, max, lp or gram.")] = "mse",
+    axis: Annotated[
+        str, typer.Option(help="What shares a scale: channel, tensor, or so many columns, such as 32.")
+    ] = "channel",
+    symmetric: Annotated[bool, typer.Option(help="Codes around zero, without a zero point beside each scale.")] = False,
     damping: Annotated[
         float, typer.Option(min=0.0, help="Share of the mean Gram diagonal that methods see added to it; reported.")
-    ] = 0.0,
+    ] = 0.01,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,9 +69,9 @@ def compress(
     sequential: Annotated[
         bool, typer.Option(help="Compress each layer on the inputs that the network compressed so far gives.")
     ] = False,
-    batchnorm: Annotated[
-        bool, typer.Option(help="Afterwards take the statistics of batch norms afresh from the calibration inputs.")
-    ] = False,
+    correct: Annotated[
+        bool, typer.Option(help="Make up for the mean of errors in biases, and in batch norms for their variance too.")
+    ] = True,
     held_out: Annotated[
         float, typer.Option(help="Share of the inputs, the last ones, that only the comparison sees.")
     ] = 0.25,
@@ -86,9 +89,9 @@ def compress(
 
     **Examples**
 
-    `quanterr compress --preset efficientnet-lite0 --method obq --bits 4`
+    `quanterr compress --preset efficientnet-lite0 --bits 8`
 
-    `quanterr compress --model my.net:load --inputs photos/ --method alps+swaps --sparsity 0.5 --set "head:obq,bits=8"`
+    `quanterr compress --model my.net:load --inputs photos/ --bits 4 --axis 32 --set "head:nearest,bits=8,axis=channel"`
     """
     from .compression import Recipe, parse_recipe, save, to_frame
     from .compression import compress as compress_network
@@ -98,7 +101,7 @@ def compress(
         for path in (out, csv):
             if path is not None and not path.parent.is_dir():
                 raise InputError(f"the folder {path.parent} does not exist: make it, or choose another for {path.name}")
-        default = Recipe(method, bits, sparsity, pattern, scale, axis, damping)
+        default = Recipe(method, bits, sparsity, pattern, scale, axis, symmetric, damping)
         recipes = dict.fromkeys(layers or ["*"], default)
         for text in recipe or ():
             glob, colon, rest = text.partition(":")
@@ -110,25 +113,26 @@ def compress(
             device=device, seed=seed,
         )  # fmt: skip
         with console.status("loading the network and its inputs") as status:
-            found = network(wanted)
+            found = network(wanted, more=True)
             outcome = compress_network(
-                found.model, found.batches, recipes, sequential=sequential, batchnorm=batchnorm, held_out=held_out,
-                device=device, progress=lambda name: status.update(f"compressed {name}"),
+                found.model, found.batches, recipes, sequential=sequential, correct=correct, held_out=held_out,
+                group=found.group, device=device, progress=status.update,
             )  # fmt: skip
         size = save(outcome, out, found.title)
         if csv is not None:
             to_frame(outcome).to_csv(csv, index=False)
-        _present(outcome, found.title)
+        _present(outcome, found.title, found.group)
         console.print(f"State dict, dense shapes and types: {out} ({size:,} bytes)", highlight=False)
 
 
-def _present(outcome: Outcome, title: str) -> None:
+def _present(outcome: Outcome, title: str, group: int) -> None:
     table = Table(title=title)
-    for name in ("layer", "method", "rows", "columns", "SNR", "zeros", "bytes", "of dense"):
+    for name in ("layer", "method", "rows", "columns", "inputs", "SNR", "held out", "zeros", "bytes", "of dense"):
         table.add_column(name, justify="left" if name in ("layer", "method") else "right")
     for layer in outcome.layers:
         table.add_row(
-            layer.name, layer.recipe.words(), str(layer.rows), str(layer.columns), f"{layer.snr_db:.2f} dB",
+            layer.name, layer.recipe.words(), str(layer.rows), str(layer.columns), f"{layer.samples:,}",
+            f"{layer.snr_db:.2f} dB", "" if layer.held_out_db is None else f"{layer.held_out_db:.2f} dB",
             f"{layer.zeros:.0%}", f"{layer.stored_bytes:,.0f}", f"{layer.stored_bytes / layer.dense_bytes:.0%}",
         )  # fmt: skip
     console.print(table)
@@ -144,11 +148,20 @@ def _present(outcome: Outcome, title: str) -> None:
         f"Left as they are: {len(outcome.untouched)} parameters{_some(outcome.untouched)}.",
         highlight=False,
     )
-    if outcome.renewed:
-        console.print(f"Statistics of {len(outcome.renewed)} batch norms taken afresh{_some(outcome.renewed)}.")
+    if outcome.corrected:
+        console.print(
+            f"Corrected by the calibration inputs: {len(outcome.corrected)} biases and batch norms"
+            f"{_some(outcome.corrected)}.",
+            highlight=False,
+        )
     seen = outcome.comparison
     agreement = "" if seen.agreement is None else f", same largest output on {seen.agreement:.1%}"
-    console.print(f"Whole network on {seen.inputs} inputs held out: output SNR {seen.snr_db:.2f} dB{agreement}.")
+    sources = f" (of {seen.inputs // group} sources, {group} each, none of them calibrated on)" if group > 1 else ""
+    console.print(
+        f"Whole network on {seen.inputs} inputs held out{sources}: output SNR {seen.snr_db:.2f} dB, cosine "
+        f"{seen.cosine:.4f}{agreement}.",
+        highlight=False,
+    )
 
 
 def _some(names: tuple[str, ...]) -> str:

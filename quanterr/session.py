@@ -31,12 +31,16 @@ class Session:
 
 @dataclass(frozen=True)
 class Network:
-    """A model with its inputs: `batches` can be read again unless they come from a caller's iterator."""
+    """A model with its inputs: `batches` can be read again unless they come from a caller's iterator.
+
+    Each `group` of inputs, side by side, comes from one source, such as crops of one photograph.
+    """
 
     title: str
     model: Any
     batches: Iterable[Any]
     layers: tuple[str, ...] | None
+    group: int = 1
 
 
 def load(session: Session, progress: Callable[[int], None] | None = None) -> tuple[str, list[Layer]]:
@@ -60,8 +64,8 @@ def load(session: Session, progress: Callable[[int], None] | None = None) -> tup
     return found.title, layers
 
 
-def network(session: Session) -> Network:
-    """The network and the inputs that a session names.
+def network(session: Session, more: bool = False) -> Network:
+    """The network and the inputs that a session names; `more` of them where a preset has more.
 
     Raises
     ------
@@ -84,8 +88,12 @@ def network(session: Session) -> Network:
     _check_device(torch, session.device)
     globs = session.layers or (chosen.layers if chosen is not None else None)
     batches: Iterable[Any]
+    group = 1
     if chosen is not None:
-        model, batches, title = chosen.factory()
+        extended = more and chosen.more is not None and session.inputs is None
+        factory = chosen.more if extended and chosen.more is not None else chosen.factory
+        model, batches, title = factory()
+        group = chosen.group if extended else 1
     else:
         from .models import load_model
 
@@ -98,7 +106,7 @@ def network(session: Session) -> Network:
             samples=session.samples, seed=session.seed,
         )  # fmt: skip
         batches, title = given, f"{title.split(' on ')[0]} on {given.description}"
-    return Network(title, model, batches, globs)
+    return Network(title, model, batches, globs, group)
 
 
 def _seed(torch: Any, seed: int) -> None:

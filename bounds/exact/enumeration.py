@@ -1,4 +1,4 @@
-"""Exact boxed integer least squares: depth-first enumeration, all rows of a Gram sharing one preparation.
+"""Exact boxed integer least squares: enumeration of eight nodes at a time, all rows of a Gram sharing one preparation.
 
 The claim `lower ≤ optimum` rests on float64 as follows. Let `n` be the live columns, `u = 2⁻⁵³` and
 `A = Gram.amplification = columns / smallest eigenvalue at unit diagonal`.
@@ -10,7 +10,8 @@ The claim `lower ≤ optimum` rests on float64 as follows. Let `n` be the live c
    relative to `‖x − c‖` in the diagonal's norm, at most `√(Q / λ)`: the factor (`(n+1)u·A`), the conditional
    centres (`2n·u·A` for the triangular solves, `2n·u·A` for the updates), sums and constant (`(2n+5)u·A`)
    together change the error of the optimum by less than `8 n u A` of itself to first order.
-   No term is absolute, whatever the box and the target.
+   No term is absolute, whatever the box and the target. Products fused with a sum round once instead of twice; the
+   integers on a path are kept as binary digits of doubles below 2⁵², exactly.
 3. `2G(c − t) − g`, the part of the recentring identity that rounding left unsatisfied, is measured for each row
    as `ρ` and costs at most `‖ρ/√diag‖ · √(upper / λ)`.
 
@@ -31,15 +32,16 @@ from ..errors import MethodError, ProblemError
 from ..feasible import IntegerBox
 from ..gram import UNIT_ROUNDOFF, Array, Gram
 from ..kernels.enumeration import FINISHED, ROW, enumerate_rows
-from ..kernels.enumeration_lanes import LANES
+from ..kernels.enumeration_lanes import LANES, PATH
 from ..kernels.enumeration_prepare import conditional_centres, leading_diagonals, sorted_order
 from ..problem import LeastSquares
-from ..result import Solution, Status, solution
+from ..result import CLOSED, Solution, Status, solution
 from . import reduced_lattice
 
 SLICE = 500_000
 PATIENCE = 20_000
-REDUCED_NODES = 100_000
+REDUCED_NODES, REDUCED_COLUMNS = 100_000, 36  # wider bases rarely close, and their nodes cost more
+NARROW, WIDE = 3 * LANES, 8 * LANES
 SAFETY = 32.0
 SMALLEST_TAIL = 1e-30
 FAINTEST = 2.0**-160
@@ -106,12 +108,13 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
 
     Recentring on the box as in Lagrangian duality, sorted QR (Wübben et al. 2001), Schnorr–Euchner order, and the
     inequality of the separable bound with one diagonal for each leading block as the tail bound. Rows that take more
-    than `PATIENCE` nodes are tried in a reduced basis of the lattice (`reduced_lattice`), then searched to the end.
+    than `PATIENCE` nodes are tried in a reduced basis of the lattice (`reduced_lattice`), then searched to the end,
+    from the best point found so far and with a wider first dive.
 
     Parameters
     ----------
     start : (rows, columns) or (columns,) integer points in the box, used where better than the built-in start
-    max_nodes : nodes a row, of the last search to be tried on it
+    max_nodes : nodes a row, of the last search to be tried on it; passed by fewer than 16, as 16 are visited at once
     time_limit : seconds for the whole call; rows not reached keep a rounded start and their root bound
     gap_tol : relative gap at which a node is closed
 
@@ -145,15 +148,17 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
         return solution(
             x, problem.upper(x), zero, np.full(rows, Status.CLOSED, dtype=object), {"nodes": nodes, "start_error": zero}
         )
-    first = _enumerate(problem, given, min(max_nodes, PATIENCE), deadline, gap_tol)
+    first = _enumerate(problem, given, min(max_nodes, PATIENCE), deadline, gap_tol, NARROW)
     if max_nodes > PATIENCE:
+        narrow = min(1.0, REDUCED_COLUMNS / problem.gram.live.size)
+        reduced_nodes = min(max_nodes - PATIENCE, int(REDUCED_NODES * narrow**3))
         for row in map(int, np.flatnonzero(first.stopped == Status.NODE_LIMIT)):
             if time.monotonic() < deadline:
-                _search_reduced(problem, first, row, min(max_nodes - PATIENCE, REDUCED_NODES), gap_tol)
+                _search_reduced(problem, first, row, reduced_nodes, gap_tol)
         rest = np.flatnonzero(first.stopped == Status.NODE_LIMIT)
         if rest.size:
             again = LeastSquares(problem.gram, problem.target[rest], box)
-            first.replace(rest, _enumerate(again, first.x[rest], max_nodes, deadline, gap_tol))
+            first.replace(rest, _enumerate(again, first.x[rest], max_nodes, deadline, gap_tol, WIDE))
     stats = {"nodes": first.nodes, "start_error": first.start_error}
     return solution(first.x, problem.upper(first.x), first.lower, first.stopped, stats, gap_tol)
 
@@ -181,7 +186,14 @@ def _search_reduced(problem: LeastSquares, found: _Rows, row: int, max_nodes: in
     assert isinstance(box, IntegerBox)
     known = problem.restrict(row).upper(found.x[row : row + 1])[0]
     point, complete, slack, nodes = reduced_lattice.search(
-        problem.gram, problem.target[row, live], box.low, box.high, known, max_nodes, gap_tol
+        problem.gram,
+        problem.target[row, live],
+        box.low,
+        box.high,
+        known,
+        max_nodes,
+        gap_tol,
+        max(CLOSED, prepare(problem.gram).allowance),
     )
     found.nodes[row] += nodes
     if point is not None:
@@ -192,7 +204,9 @@ def _search_reduced(problem: LeastSquares, found: _Rows, row: int, max_nodes: in
         found.stopped[row] = Status.CLOSED
 
 
-def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadline: float, gap_tol: float) -> _Rows:
+def _enumerate(
+    problem: LeastSquares, given: Array | None, max_nodes: int, deadline: float, gap_tol: float, width: int
+) -> _Rows:
     """Every row in the original coordinates, in slices between looks at the clock."""
     box, rows = problem.feasible, problem.rows
     assert isinstance(box, IntegerBox)
@@ -203,14 +217,14 @@ def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadl
     found, bound, residual, start_error = np.zeros((4, rows))
     ended = np.zeros(rows, np.int64)
     stopped = np.full(rows, Status.NODE_LIMIT, dtype=object)
-    state = np.zeros(2, np.int64)
+    state = np.zeros(3, np.int64)
     if given is None:
         given_points, given_error = np.zeros((1, p.columns.size)), np.full(rows, np.inf)
     else:
         given_points = np.ascontiguousarray(given[:, p.columns])
         given_error = np.ldexp(problem.error(given), -p.exponent)
     target = np.ascontiguousarray(problem.target[:, p.columns])
-    arrays = (points, found, bound, residual, start_error, nodes, ended, state, *_workspace(p))
+    arrays = (points, found, bound, residual, start_error, nodes, ended, state, *_workspace(p, box, width))
     limit = max_nodes
     while not enumerate_rows(
         p.gram, p.inverse, p.coupling, p.cost, p.tails, p.vertex, target, float(box.low), float(box.high),
@@ -227,18 +241,28 @@ def _enumerate(problem: LeastSquares, given: Array | None, max_nodes: int, deadl
     return _Rows(x, np.nextafter(lower, 0.0), stopped, nodes, np.ldexp(start_error, p.exponent))
 
 
-def _workspace(p: Preparation) -> tuple[NDArray[np.float64] | NDArray[np.int64], ...]:
+def _workspace(
+    p: Preparation, box: IntegerBox, width: int
+) -> tuple[NDArray[np.float64] | NDArray[np.int64] | int, ...]:
     """Everything the search writes while it runs; one allocation a call, none in a node."""
     n, m = p.columns.size, p.padded
+    bits = max(1, (box.high - box.low).bit_length())
+    digits = 52 // bits
     return (
-        np.zeros(2 * n * m),
+        _aligned(n * (n + PATH + -(-n // digits)) * width),
         np.zeros(n, np.int64),
-        np.zeros(n + 1),
-        np.zeros(n),
-        np.zeros(n),
+        digits,
+        bits,
+        width,
         np.zeros((8, m)),
         np.zeros((4, n)),
-        np.zeros((3, 2 * n + 2), np.int64),
+        np.zeros((2, n), np.int64),
         np.zeros((n, n)),
-        np.zeros((3, 2 * n + 2)),
     )
+
+
+def _aligned(size: int) -> Array:
+    """Zeros that begin at a cache line."""
+    line = np.zeros(size + LANES)
+    skip = -(line.ctypes.data // 8) % LANES
+    return line[skip : skip + size]

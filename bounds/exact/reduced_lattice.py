@@ -55,7 +55,14 @@ _reduced: WeakKeyDictionary[Gram, Reduced] = WeakKeyDictionary()
 
 
 def search(
-    gram: Gram, target: Array, low: int, high: int, start_error: float, max_nodes: int, gap_tol: float
+    gram: Gram,
+    target: Array,
+    low: int,
+    high: int,
+    start_error: float,
+    max_nodes: int,
+    gap_tol: float,
+    largest_slack: float,
 ) -> tuple[Array | None, bool, float, int]:
     """One row, live columns only.
 
@@ -63,6 +70,7 @@ def search(
     ----------
     target : (live columns,)
     start_error : error of a known point of the box, in the unit of `gram`
+    largest_slack : nothing is tried where rounding alone would cost more than this
 
     Returns
     -------
@@ -74,7 +82,7 @@ def search(
     if gram not in _reduced:
         _reduced[gram] = Reduced(gram)
     reduced = _reduced[gram]
-    if not reduced.usable:
+    if not reduced.usable or 8.0 * reduced.allowance > largest_slack:
         return None, False, 1.0, 0
     origin = np.floor(target + 0.5)
     exponent = int(np.frexp(gram.array.diagonal().max())[1])

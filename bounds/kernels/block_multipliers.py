@@ -17,10 +17,11 @@ import numpy as np
 from numba import njit
 
 from ..gram import Array
-from .enumeration import begin_row, search_row
+from .enumeration import DIVING, LEVEL, begin_row, search_row
+from .enumeration_lanes import BOUND, LANES, PATH
 from .enumeration_prepare import Indices
 
-BOUND = 2
+WIDTH = 3 * LANES
 STEPS = 16
 PATIENCE = 3
 
@@ -52,7 +53,13 @@ def search_block(
     square = slice(squares[index], squares[index] + m * m)
     table = slice(tables[index], tables[index] + (m + 1) * p)
     r2 = cost[starts[index] : starts[index + 1]]
-    centres, slot, spent, below, above, row, scratch, integers, small, stack = work
+    pool, entries, state, row, scratch, integers, small = work
+    bits = 1
+    while 2.0**bits <= high - low:
+        bits += 1
+    digits = 52 // bits
+    words = (m + digits - 1) // digits
+    state[LEVEL], state[DIVING] = m - 1, 1
     lanes = row[: 8 * p]
     lanes[:] = 0.0
     lanes = lanes.reshape(8, p)
@@ -69,19 +76,17 @@ def search_block(
         given[:m],
         given_error,
         x[:m],
-        centres,
-        slot,
-        spent,
-        below,
-        above,
+        pool,
+        entries[:m],
+        words,
+        WIDTH,
         lanes,
         scratch[: 4 * m].reshape(4, m),
         integers,
         small,
-        stack,
     )
     share = min(gap / best, 0.5) if best > 0.0 else 0.0
-    depth, best, nodes = search_row(
+    best, nodes = search_row(
         coupling[table],
         r2,
         tails[table],
@@ -91,19 +96,19 @@ def search_block(
         best,
         0,
         x[:m],
-        centres,
-        slot,
-        spent,
-        below,
-        above,
+        pool,
+        entries[:m],
+        words,
+        digits,
+        bits,
+        WIDTH,
         lanes,
-        integers[2],
-        stack,
-        1,
+        state,
     )
     lower = best * (1.0 - share)
-    for entry in range(depth):
-        lower = min(lower, stack[BOUND, entry])
+    for k in range(m):
+        for place in range(entries[k]):
+            lower = min(lower, pool[(k * (m + PATH + words) + m + BOUND) * WIDTH + place])
     return lower, best, left, nodes
 
 
@@ -111,16 +116,13 @@ def search_block(
 def workspace(widest: int, lanes: int) -> Any:
     """What `search_block` writes; one allocation a call."""
     return (
-        np.zeros(2 * widest * lanes),
+        np.zeros(widest * (2 * widest + PATH) * WIDTH),
         np.zeros(widest, np.int64),
-        np.zeros(widest + 1),
-        np.zeros(widest),
-        np.zeros(widest),
+        np.zeros(3, np.int64),
         np.zeros(8 * lanes),
         np.zeros(4 * widest),
-        np.zeros((3, 2 * widest + 2), np.int64),
+        np.zeros((2, widest), np.int64),
         np.zeros((widest, widest)),
-        np.zeros((3, 2 * widest + 2)),
     )
 
 

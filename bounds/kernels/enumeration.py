@@ -1,4 +1,4 @@
-"""Depth-first enumeration of boxed integers on a triangular factor, one row after the other, resumable at any node.
+"""Enumeration of boxed integers on a triangular factor, one row after the other, eight nodes at a time.
 
 For the node that has fixed the coordinates k, k+1, … of a row,
 
@@ -6,8 +6,9 @@ For the node that has fixed the coordinates k, k+1, … of a row,
 
 with `c` the centres conditional on the fixed coordinates; the last two terms are at least
 `Σ_{i<k} min_q D_i (q − c_i)² + g_i (q − b_i)` for the diagonal `D` below the leading block `Q_k`.
-Children are taken outwards from their vertex (Schnorr and Euchner 1994), two at a time. What is still to be done
-lies on a stack with its bounds, so that a search can stop anywhere and say what it has proven.
+Children are taken outwards from their vertex (Schnorr and Euchner 1994), two at a time, for eight nodes of a level
+together (`enumeration_lanes.expand`). What is still to be done lies in a pool with its bounds, so that a search can
+stop anywhere and say what it has proven.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from numba import njit
 
 from ..gram import Array
 from .box import babai, descend, recentre, times
-from .enumeration_lanes import LANES, two_tails
+from .enumeration_lanes import BOUND, COST, DOWN, LANES, PATH, UP, expand
 from .enumeration_prepare import Indices
 
-ROW, DEPTH = 0, 1
+ROW, LEVEL, DIVING = range(3)
 FINISHED, NODE_LIMIT, PAUSED = 1, 2, 3
 LOW, HIGH, CENTRE, PULL, ANCHOR, PEAK, ORIGIN, POINT = range(8)
-VALUE, COST, BOUND = range(3)
 ROW_COST = 100
 
 
@@ -41,18 +41,16 @@ def begin_row(
     given: Array,
     given_error: float,
     x: Array,
-    centres: Array,
-    slot: Indices,
-    cost: Array,
-    below: Array,
-    above: Array,
+    pool: Array,
+    entries: Indices,
+    words: int,
+    width: int,
     row: Array,
     work: Array,
     integers: Indices,
     small: Array,
-    stack: Array,
 ) -> tuple[float, float]:
-    """Recentre a row, find its starting point and put the root on the stack.
+    """Recentre a row, find its starting point and make the root the only entry.
 
     Returns the error of the starting point and what rounding left of the recentring (see `recentre`).
     The origin moves to the integers nearest to the centre, which is exact and keeps every later error relative.
@@ -85,20 +83,75 @@ def begin_row(
         for i in range(n):
             x[i] = given[i]
     k = n - 1
-    first = 2 * k * m
+    root = k * (n + PATH + words) * width
+    bound = constant
     for i in range(n):
-        centres[first + i] = c[i]
-    bound, _ = two_tails(
-        coupling, tails, vertex, g, b, lo, hi, centres, n * m, first, first, first + m, 0.0, 0.0, m // LANES
-    )
-    slot[k] = 0
-    cost[n] = constant
-    below[k] = min(max(np.floor(c[k] - peak[k] + 0.5), lo[k]), hi[k])
-    above[k] = below[k] + 1.0
-    stack[VALUE, 0] = np.nan
-    stack[BOUND, 0] = constant + bound
-    integers[2, 0] = k
+        pool[root + i * width] = c[i]
+        q = min(max(np.floor(c[i] + 0.5 - g[i] * vertex[n * m + i]), lo[i]), hi[i])
+        bound += tails[n * m + i] * (c[i] - q) ** 2 + g[i] * (q - b[i])
+    for i in range(n):
+        entries[i] = 0
+    entries[k] = 1
+    root += n * width
+    pool[root + COST * width] = constant
+    pool[root + BOUND * width] = bound
+    pool[root + DOWN * width] = min(max(np.floor(c[k] - peak[k] + 0.5), lo[k]), hi[k])
+    pool[root + UP * width] = pool[root + DOWN * width] + 1.0
+    for i in range(words):
+        pool[root + (PATH + i) * width] = 0.0
     return value, left
+
+
+@njit(cache=True)
+def finish(
+    pool: Array,
+    entries: Indices,
+    digits: int,
+    bits: int,
+    width: int,
+    r2: Array,
+    row: Array,
+    best: float,
+    goal_factor: float,
+    x: Array,
+) -> tuple[float, int]:
+    """Fix the last coordinate of all entries of level 0. Returns the best error and the nodes visited."""
+    n = r2.size
+    lo, hi, g, b, origin = row[LOW], row[HIGH], row[PULL], row[ANCHOR], row[ORIGIN]
+    nodes = 0
+    for place in range(entries[0]):
+        centre = pool[place]
+        value = min(max(np.floor(centre - row[PEAK, 0] + 0.5), lo[0]), hi[0])
+        e = value - centre
+        error = pool[(n + COST) * width + place] + r2[0] * e * e + g[0] * (value - b[0])
+        if error < best * goal_factor:
+            nodes += 1
+            best = error
+            x[0] = value + origin[0]
+            for i in range(1, n):
+                word = np.int64(pool[(n + PATH + i // digits) * width + place])
+                x[i] = float((word >> (bits * (i % digits))) & ((1 << bits) - 1)) + lo[i] + origin[i]
+    entries[0] = 0
+    return best, nodes
+
+
+@njit(cache=True)
+def lift_best(pool: Array, entries: int, base: int, rows: int, n: int, width: int) -> None:
+    """Bring the entries of least bound of the level that begins at `base` to its last vector, the next to be taken."""
+    bounds = base + (n + BOUND) * width
+    split = entries - LANES
+    while split > 0:
+        best, worst = 0, split
+        for place in range(split):
+            if pool[bounds + place] < pool[bounds + best]:
+                best = place
+        for place in range(split, entries):
+            if pool[bounds + place] > pool[bounds + worst]:
+                worst = place
+        if pool[bounds + best] >= pool[bounds + worst]:
+            return
+        for i in range(base, base + rows * width, width):
+            pool[i + best], pool[i + worst] = pool[i + worst], pool[i + best]
 
 
 @njit(cache=True)
@@ -112,137 +165,58 @@ def search_row(
     best: float,
     count: int,
     x: Array,
-    centres: Array,
-    slot: Indices,
-    cost: Array,
-    below: Array,
-    above: Array,
+    pool: Array,
+    entries: Indices,
+    words: int,
+    digits: int,
+    bits: int,
+    width: int,
     row: Array,
-    level: Indices,
-    stack: Array,
-    depth: int,
-) -> tuple[int, float, int]:
-    """Search what lies on the stack until it is empty or `stop` nodes are counted.
+    state: Indices,
+) -> tuple[float, int]:
+    """Search what lies in the pool until it is empty or at least `stop` nodes are counted.
 
-    An entry is a child already evaluated (its value is a number) or the children of a node not yet evaluated
-    (NaN). Returns the depth of the stack, the error of the best point (stored in `x`) and the node count.
+    First a dive, level by level with the best entries of each, as many as fit, for a good point early. Then the
+    deepest level with a full vector of entries; where none is full, the highest, whose children fill the others. So
+    the pool never overflows, and nearly all vectors are full.
+    Returns the error of the best point (stored in `x`) and the node count.
     """
     n = r2.size
     m = row.shape[1]
-    lo, hi, g, b = row[LOW], row[HIGH], row[PULL], row[ANCHOR]
-    pull, origin, z = row[PEAK], row[ORIGIN], row[POINT]
-    goal = best * goal_factor
-    while depth > 0:
-        depth -= 1
-        bound = stack[BOUND, depth]
-        if bound >= goal:
-            continue
-        k = level[depth]
-        if not np.isnan(stack[VALUE, depth]):
-            z[k] = stack[VALUE, depth]
-            cost[k] = stack[COST, depth]
-            k -= 1
-            slot[k] = 1
-            below[k] = min(max(np.floor(centres[(2 * k + 1) * m + k] - pull[k] + 0.5), lo[k]), hi[k])
-            above[k] = below[k] + 1.0
-        while True:
-            if count >= stop:
-                level[depth] = k
-                stack[VALUE, depth] = np.nan
-                stack[BOUND, depth] = bound
-                return depth + 1, best, count
-            base, curvature, slope, anchor = cost[k + 1], r2[k], g[k], b[k]
-            source = (2 * k + slot[k]) * m
-            centre = centres[source + k]
-            peak = centre - pull[k]
-            down, up, bottom, top = below[k], above[k], lo[k], hi[k]
-            if down >= bottom and (up > top or peak - down <= up - peak):
-                first = down
-                down -= 1.0
-            else:
-                first = up
-                up += 1.0
-            e = first - centre
-            spent = base + curvature * e * e + slope * (first - anchor)
-            if spent >= goal:
-                break
-            count += 1
-            if k == 0:
-                z[0] = first
-                best = spent
-                goal = best * goal_factor
-                for i in range(n):
-                    x[i] = z[i] + origin[i]
-                break
-            twin, f, spent_twin = first, e, np.inf
-            more = np.inf
-            if down >= bottom or up <= top:
-                if down >= bottom and (up > top or peak - down <= up - peak):
-                    twin = down
-                    down -= 1.0
-                else:
-                    twin = up
-                    up += 1.0
-                f = twin - centre
-                spent_twin = base + curvature * f * f + slope * (twin - anchor)
-                if spent_twin < goal:
-                    count += 1
-                    if down >= bottom:
-                        d = down - centre
-                        more = base + curvature * d * d + slope * (down - anchor)
-                    if up <= top:
-                        d = up - centre
-                        more = min(more, base + curvature * d * d + slope * (up - anchor))
-                    if more < goal:
-                        below[k], above[k] = down, up
-                        level[depth] = k
-                        stack[VALUE, depth] = np.nan
-                        stack[BOUND, depth] = max(more, bound)
-                        depth += 1
-            child = 2 * (k - 1) * m
-            tail, twin_tail = two_tails(
-                coupling,
-                tails,
-                vertex,
-                g,
-                b,
-                lo,
-                hi,
-                centres,
-                k * m,
-                source,
-                child,
-                child + m,
-                e,
-                f,
-                (k + LANES - 1) // LANES,
-            )
-            tail += spent
-            twin_tail += spent_twin
-            if tail < goal:
-                if twin_tail < goal:
-                    level[depth] = k
-                    stack[VALUE, depth] = twin
-                    stack[COST, depth] = spent_twin
-                    stack[BOUND, depth] = twin_tail
-                    depth += 1
-                z[k] = first
-                cost[k] = spent
-                bound = tail
+    rows = n + PATH + words
+    lo, hi, g, b, pull = row[LOW], row[HIGH], row[PULL], row[ANCHOR], row[PEAK]
+    pulled = 0
+    for i in range(n):
+        if g[i] != 0.0:
+            pulled = 1
+    highest = n - 1
+    k, diving = state[LEVEL], state[DIVING] == 1
+    while count < stop:
+        while highest >= 0 and entries[highest] == 0:
+            highest -= 1
+        if highest < 0:
+            break
+        if not diving or entries[k] == 0:
+            while k < highest and entries[k] < LANES:
+                k += 1
+            if entries[k] < LANES:
+                k = highest
+        if k > 0:
+            if diving:
+                lift_best(pool, entries[k], k * rows * width, rows, n, width)
+            entries[k], entries[k - 1], nodes = expand(
+                pool, coupling, tails, vertex, r2, g, b, lo, hi, pull, n, m, words, digits, bits,
+                width, k, entries[k], entries[k - 1], pulled, best * goal_factor,
+            )  # fmt: skip
+            count += nodes
+            if not diving or entries[k] == 0 or entries[k - 1] > width - 2 * LANES or k == 1:
                 k -= 1
-                slot[k] = 0
-            elif twin_tail < goal:
-                z[k] = twin
-                cost[k] = spent_twin
-                bound = twin_tail
-                child += m
-                k -= 1
-                slot[k] = 1
-            else:
-                break
-            below[k] = min(max(np.floor(centres[child + k] - pull[k] + 0.5), lo[k]), hi[k])
-            above[k] = below[k] + 1.0
-    return 0, best, count
+        if entries[0] > 0:
+            best, nodes = finish(pool, entries, digits, bits, width, r2, row, best, goal_factor, x)
+            count += nodes
+            diving = False
+    state[LEVEL], state[DIVING] = k, diving
+    return best, count
 
 
 @njit(cache=True)
@@ -269,24 +243,24 @@ def enumerate_rows(
     nodes: Indices,
     ended: Indices,
     state: Indices,
-    centres: Array,
-    slot: Indices,
-    cost: Array,
-    below: Array,
-    above: Array,
+    pool: Array,
+    entries: Indices,
+    digits: int,
+    bits: int,
+    width: int,
     row: Array,
     work: Array,
     integers: Indices,
     small: Array,
-    stack: Array,
 ) -> bool:
     """Search rows until all are done (True) or `slice_nodes` more nodes were visited (False: call again).
 
     A row counts as `ROW_COST` nodes towards the slice. Arrays of width `m`, the number of columns rounded up to
     whole vectors, hold zeros beyond the columns.
     """
+    n = r2.size
+    words = (n + digits - 1) // digits
     left = slice_nodes
-    level = integers[2]
     while state[ROW] < target.shape[0]:
         r = state[ROW]
         if ended[r] != PAUSED:
@@ -303,22 +277,20 @@ def enumerate_rows(
                 given[r % given.shape[0]],
                 given_error[r],
                 best_x[r],
-                centres,
-                slot,
-                cost,
-                below,
-                above,
+                pool,
+                entries,
+                words,
+                width,
                 row,
                 work,
                 integers,
                 small,
-                stack,
             )
             best_error[r] = start_error[r]
             nodes[r] = 0
-            state[DEPTH] = 1
+            state[LEVEL], state[DIVING] = n - 1, 1
         before = nodes[r]
-        depth, best_error[r], nodes[r] = search_row(
+        best_error[r], nodes[r] = search_row(
             coupling,
             r2,
             tails,
@@ -328,22 +300,23 @@ def enumerate_rows(
             best_error[r],
             before,
             best_x[r],
-            centres,
-            slot,
-            cost,
-            below,
-            above,
+            pool,
+            entries,
+            words,
+            digits,
+            bits,
+            width,
             row,
-            level,
-            stack,
-            state[DEPTH],
+            state,
         )
         left -= nodes[r] - before + ROW_COST
-        state[DEPTH] = depth
         lower[r] = best_error[r] * (1.0 - gap_tol)
-        for entry in range(depth):
-            lower[r] = min(lower[r], stack[BOUND, entry])
-        ended[r] = FINISHED if depth == 0 else NODE_LIMIT if nodes[r] >= max_nodes else PAUSED
+        open_entries = 0
+        for k in range(n):
+            open_entries += entries[k]
+            for place in range(entries[k]):
+                lower[r] = min(lower[r], pool[(k * (n + PATH + words) + n + BOUND) * width + place])
+        ended[r] = FINISHED if open_entries == 0 else NODE_LIMIT if nodes[r] >= max_nodes else PAUSED
         if ended[r] == PAUSED:
             return False
         state[ROW] += 1

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from ..gram import UNIT_ROUNDOFF, Array
 
 Indices = NDArray[np.int64]
-GAP = 1e-3
+GAP = 3e-2
+DENSE = 32
 SHRINK = 1e-9
 
 
@@ -115,11 +116,13 @@ def centre_diagonal(
     newton: Array,
     step: Array,
     other: Array,
-) -> bool:
-    """Barrier Newton of `relaxation.max_trace` on the leading n × n block, from an interior `d`."""
-    load_difference(scaled, d, n, inverse)
-    if not invert(inverse, n):
-        return False
+) -> None:
+    """Barrier Newton for the largest trace on the leading n × n block, from an interior `d`.
+
+    `inverse` holds the inverse of the block less `d`, before and after. Within `GAP` of the largest trace a diagonal
+    prunes as well as the best one: the search took as many nodes with a gap of 0.1 as with 0.001, the step a tenth
+    of the time.
+    """
     for _ in range(60):
         for i in range(n):
             step[i] = (weight[i] / mu - inverse[i, i]) * d[i] + 1.0
@@ -128,7 +131,7 @@ def centre_diagonal(
             newton[i, i] += 1.0
             other[i] = step[i]
         if not solve_definite(newton, step, n):
-            return True
+            return
         decrement = 0.0
         length = 1.0
         for i in range(n):
@@ -145,7 +148,7 @@ def centre_diagonal(
                 break
             length *= 0.6
         if not moved:
-            return True
+            return
         for i in range(n):
             d[i] = other[i]
         for i in range(n):
@@ -156,9 +159,17 @@ def centre_diagonal(
             for i in range(n):
                 trace += weight[i] * d[i]
             if 2.0 * n * mu <= GAP * trace:
-                return True
+                return
             mu *= 0.1
-    return True
+
+
+@njit(cache=True)
+def drop_last(inverse: Array, n: int) -> None:
+    """The inverse of a matrix without its row and column n, from the inverse of the (n + 1) × (n + 1) matrix."""
+    for i in range(n):
+        f = inverse[i, n] / inverse[n, n]
+        for j in range(n):
+            inverse[i, j] -= f * inverse[n, j]
 
 
 @njit(cache=True)
@@ -184,6 +195,8 @@ def leading_diagonals(scaled: Array, weight: Array, smallest: float, tails: Arra
     """`tails[k, :k]`: almost the largest-trace diagonal below the leading k × k block, for k = columns … 1.
 
     Each block starts from the diagonal of the next larger one, which is feasible for it, and so needs few steps.
+    Of the blocks wider than `DENSE` only every second, third, … is treated; the others keep the diagonal of the next
+    larger one (at 64 columns 0 to 5 % more nodes, for half of the time here).
     `scaled` has unit diagonal and smallest eigenvalue `smallest`; `weight` is the diagonal taken out of it.
     """
     n = weight.size
@@ -193,12 +206,26 @@ def leading_diagonals(scaled: Array, weight: Array, smallest: float, tails: Arra
     step = np.empty(n)
     other = np.empty(n)
     d = np.full(n, 0.5 * smallest)
+    known = False
+    treated = n
     for k in range(n, 0, -1):
+        if known:
+            drop_last(inverse, k)
+        if k < n and (treated - k) * DENSE < k:
+            for i in range(k):
+                tails[k, i] = tails[k + 1, i]
+            continue
+        treated = k
         trace = 0.0
         for i in range(k):
             trace += weight[i] * d[i]
         mu = trace / k if k == n else 10.0 * GAP * trace / (2.0 * k)
-        if not centre_diagonal(scaled, weight, d, k, mu, inverse, trial, newton, step, other):
+        if not known:
+            load_difference(scaled, d, k, inverse)
+            known = invert(inverse, k)
+        if known:
+            centre_diagonal(scaled, weight, d, k, mu, inverse, trial, newton, step, other)
+        else:
             for i in range(k):
                 d[i] *= 0.5
         shrink = SHRINK

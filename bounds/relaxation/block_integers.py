@@ -199,20 +199,26 @@ def ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: fl
 
 
 def improve(problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[BlockDiagonal, Array]:
-    """`y` (rows, columns) by column generation, row by row; after `rounds > 0` of `ascend` on each row alone."""
+    """`y` (rows, columns) by column generation, row by row; after `rounds > 0` of `ascend` on each row alone.
+
+    A row keeps the shared `D` where its own is no better.
+    """
     y = np.zeros_like(problem.target)
     if not split.blocks:
         return split, y
-    if rounds == 0:
-        rows = _Rows(problem, split)
-        for row in range(problem.rows):
-            y[row, rows.live] = rows.improve(row, rows.columns(row), TOLERANCE)[1]
-        return split, y
+    rows = _Rows(problem, split)
     own = []
     for row in range(problem.rows):
-        single = problem.restrict(row)
-        own.append(ascend(single, split, rounds, None))
-        y[row] = improve(single, own[-1], 0)[1][0]
+        value, y[row, rows.live] = rows.improve(row, rows.columns(row), TOLERANCE)
+        own.append(split)
+        if rounds > 0:
+            found = ascend(problem.restrict(row), split, rounds, None)
+            alone = _Rows(problem.restrict(row), found)
+            better, step = alone.improve(0, alone.columns(0), TOLERANCE)
+            if better > value:
+                own[-1], y[row, rows.live] = found, step
+    if rounds == 0:
+        return split, y
     return BlockDiagonal(split.blocks, tuple(np.stack(d) for d in zip(*(s.matrices for s in own), strict=True))), y
 
 

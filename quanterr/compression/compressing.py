@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log10
 from typing import Any
 
@@ -19,10 +19,15 @@ from ..contestants import DENSE_BITS
 from ..errors import InputError, LayerError, QuanterrError
 from ..heuristics import irreducible, refit_target
 from ..layers import Layer, LayerPair, capture, capture_pair
-from ..layers.naming import select, transposed
+from ..layers.naming import select, supported, transposed
 from .matrices import compress_matrix
-from .network import Comparison, compare, length, renew_batchnorm, split
+from .network import Comparison, compare, correct_batchnorm, length, split
 from .recipe import Recipe, recipe_for
+
+#: Below so many input vectors a column a layer's Gram matrix is mostly chance, and methods that follow it fit that:
+#: they see it with at least this share of its mean diagonal added, which leads them back towards plain rounding.
+ENOUGH = 2
+FEW_DAMPING = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,12 @@ class LayerOutcome:
     ----------
     snr_db : float
         `10 log10(energy / error)` on the calibration inputs, with the judge's upper bound of the error (no better than
-        the truth), against the dense layer's outputs.
+        the truth), against the dense layer's outputs. Of the weights alone: corrected biases can only improve it.
+    held_out_db : float or None
+        The same on the dense network's inputs of the comparison, which no method saw: far less says that the method
+        fitted its inputs. None in sequential mode, where weights make up for other inputs.
+    samples : int
+        Input vectors that the methods saw.
     stored_bytes, dense_bytes : float
         As `Recipe.stored_bits` counts; dense weights have 16 bits.
     zeros : float
@@ -44,7 +54,9 @@ class LayerOutcome:
     recipe: Recipe
     rows: int
     columns: int
+    samples: int
     snr_db: float
+    held_out_db: float | None
     zeros: float
     stored_bytes: float
     dense_bytes: float
@@ -63,8 +75,8 @@ class Outcome:
         With the dense network, on inputs held out.
     untouched : tuple of str
         Parameters that stay as they are: biases, norms, layers of other kinds, layers without a recipe.
-    renewed : tuple of str
-        Batch norms whose statistics are those of the calibration inputs.
+    corrected : tuple of str
+        Biases and batch norms that make up for the mean (norms: and variance) of errors.
     """
 
     model: nn.Module
@@ -72,7 +84,7 @@ class Outcome:
     comparison: Comparison
     calibrated: int
     untouched: tuple[str, ...] = ()
-    renewed: tuple[str, ...] = ()
+    corrected: tuple[str, ...] = ()
 
 
 def compress(
@@ -81,8 +93,9 @@ def compress(
     recipes: Mapping[str, Recipe] | Recipe,
     *,
     sequential: bool = False,
-    batchnorm: bool = False,
+    correct: bool = True,
     held_out: float = 0.25,
+    group: int = 1,
     device: str | torch.device | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Outcome:
@@ -94,9 +107,14 @@ def compress(
     recipes : one for all layers, or by glob over layer names; the last glob that matches counts, none leaves a layer
     sequential : each layer is compressed on the inputs that the network compressed so far gives, against the dense
         layer's outputs (OBC appendix A.8). Two passes of the network a layer.
-    batchnorm : afterwards take the batch norms' means and variances afresh from the calibration inputs
+    correct : add to each bias what the layer's mean output lost on the calibration inputs (Nagel et al. 2019, section
+        4.2), and move the batch norms' statistics as their inputs have moved (`correct_batchnorm`)
+    group : so many inputs, side by side, come from one source and stay together when some are held out
     device : where the network runs and the methods compute
-    progress : called with the name of each layer that is done
+    progress : called with what is worked on: the layer's name, and which of how many it is
+
+    A layer with fewer than `ENOUGH` input vectors a column is treated with a damping of `FEW_DAMPING` at least; its
+    recipe in the outcome and a note say so.
 
     Raises
     ------
@@ -113,18 +131,29 @@ def compress(
     if not chosen:
         raise InputError("no layer has a recipe: there is nothing to compress")
     place = device or next((p.device for p in model.parameters()), torch.device("cpu"))
-    calibration, rest = split(batches, held_out)
+    calibration, rest = split(batches, held_out, group)
     compressed = copy.deepcopy(model)
-    outcomes = []
+    tell = progress or (lambda _: None)
+    tell("calibration inputs through the network")
+    outcomes: list[LayerOutcome] = []
+    corrected: list[str] = []
     for dense, target, layer, floor in _targets(model, compressed, calibration, list(chosen), sequential, place):
+        tell(f"{layer.name} ({len(outcomes) + 1} of {len(chosen)})")
         outcomes.append(_compress_layer(compressed, dense, target, layer, floor, chosen[layer.name], place))
-        if progress is not None:
-            progress(layer.name)
+        if correct and _correct_bias(compressed, dense, layer):
+            corrected.append(f"{layer.name}.bias")
+    if correct:
+        tell("batch norms")
+        corrected += correct_batchnorm(model, compressed, calibration, place)
+    tell("comparison")
+    if not sequential:
+        outcomes = _held_out(model, compressed, rest, outcomes, place)
     touched = {id(_weight_of(compressed, outcome.name)) for outcome in outcomes}
-    untouched = tuple(name for name, value in compressed.named_parameters() if id(value) not in touched)
-    renewed = renew_batchnorm(compressed, calibration, place) if batchnorm else ()
+    untouched = tuple(
+        name for name, value in compressed.named_parameters() if id(value) not in touched and name not in corrected
+    )
     comparison = compare(model, compressed, rest, place)
-    return Outcome(compressed, tuple(outcomes), comparison, _count(calibration), untouched, renewed)
+    return Outcome(compressed, tuple(outcomes), comparison, _count(calibration), untouched, tuple(corrected))
 
 
 def _targets(
@@ -160,6 +189,9 @@ def _compress_layer(
     compressed: nn.Module, dense: Layer, target: Array, layer: Layer, floor: Array, recipe: Recipe, device: Any
 ) -> LayerOutcome:
     parameter = _weight_of(compressed, layer.name)
+    few = layer.samples < ENOUGH * layer.columns and recipe.uses_gram
+    if few:
+        recipe = replace(recipe, damping=max(recipe.damping, FEW_DAMPING))
     stored, upper = np.empty_like(target), np.empty(layer.rows)
     for piece in next(layer.chunks(None)).pieces:
         try:
@@ -174,20 +206,59 @@ def _compress_layer(
     whole = matrix.T if transposed(compressed.get_submodule(layer.name)) else matrix.reshape(parameter.shape)
     with torch.no_grad():
         parameter.copy_(whole)
-    energy, total = float(dense.energy.sum()), float((floor + upper).sum())
-    snr = inf if total <= 0.0 else (-inf if energy <= 0.0 else 10.0 * log10(energy / total))
+    snr = _decibels(float(dense.energy.sum()), float((floor + upper).sum()))
     notes = list(layer.notes)
-    if layer.samples < layer.columns:
+    if few:
         notes.append(
-            f"{layer.samples} input vectors for {layer.columns} columns: the method fits these inputs exactly where it "
-            "can and says little about others; give more inputs, or a damping"
+            f"{layer.samples} input vectors for {layer.columns} columns: too few to follow, so the method saw a "
+            f"damping of {recipe.damping:g}; more inputs would help"
         )
-    if recipe.damping:
-        notes.append(f"the method saw {recipe.damping:g} of the mean diagonal on the diagonal; the error is undamped")
     return LayerOutcome(
-        layer.name, recipe, layer.rows, layer.columns, snr, float((stored == 0.0).mean()),
+        layer.name, recipe, layer.rows, layer.columns, layer.samples, snr, None, float((stored == 0.0).mean()),
         recipe.stored_bits(stored) / 8, stored.size * DENSE_BITS / 8, tuple(notes),
     )  # fmt: skip
+
+
+def _correct_bias(compressed: nn.Module, dense: Layer, layer: Layer) -> bool:
+    """Add to the bias what the mean output lost; False where there is none, or several layers share the weight."""
+    weight = _weight_of(compressed, layer.name)
+    owners = [m for m in compressed.modules() if supported(m) and m._parameters.get("weight") is weight]
+    bias = owners[0]._parameters.get("bias") if len(owners) == 1 else None
+    if bias is None:
+        return False
+    assert dense.mean is not None
+    assert layer.mean is not None
+    values = weight.detach().double().cpu()
+    stored = (values.T if transposed(owners[0]) else values.reshape(layer.rows, layer.columns)).numpy()
+    lost = _mean_output(dense.weight, dense.mean) - _mean_output(stored, layer.mean)
+    with torch.no_grad():
+        bias.add_(torch.from_numpy(lost).to(bias))
+    return True
+
+
+def _mean_output(weight: Array, mean: Array) -> Array:
+    groups = np.atleast_2d(mean)
+    return np.asarray(np.einsum("gri,gi->gr", weight.reshape(len(groups), -1, weight.shape[1]), groups).ravel())
+
+
+def _held_out(
+    model: nn.Module, compressed: nn.Module, batches: list[Any], outcomes: list[LayerOutcome], device: Any
+) -> list[LayerOutcome]:
+    found = []
+    layers = capture(model, batches, [outcome.name for outcome in outcomes], device=device)
+    for outcome, layer in zip(outcomes, layers, strict=True):
+        values = _weight_of(compressed, outcome.name).detach().double().cpu()
+        flipped = transposed(compressed.get_submodule(outcome.name))
+        stored = (values.T if flipped else values.reshape(layer.rows, layer.columns)).numpy()
+        step, total = stored - layer.weight, 0.0
+        for piece in next(layer.chunks(None)).pieces:
+            total += float(np.einsum("ri,ri->", step[piece.rows] @ piece.gram, step[piece.rows]))
+        found.append(replace(outcome, held_out_db=_decibels(float(layer.energy.sum()), total)))
+    return found
+
+
+def _decibels(energy: float, error: float) -> float:
+    return inf if error <= 0.0 else (-inf if energy <= 0.0 else 10.0 * log10(energy / error))
 
 
 def _weight_of(model: nn.Module, name: str) -> nn.Parameter:

@@ -10,8 +10,8 @@ import torch
 from bounds import Gram, IntegerBox, LeastSquares, Sparse
 from bounds.gram import Array
 
+from ..code_grid import code_grid
 from ..heuristics import PRUNERS, QUANTIZERS, damped, judged, refit, swaps
-from ..scaling import SCALES, codes_range
 from .recipe import Recipe
 
 
@@ -61,17 +61,18 @@ def _pruned(target: Array, seen: Gram, metric: Gram, recipe: Recipe, device: str
 
 
 def _quantised(x: Array, seen: Gram, recipe: Recipe, device: str | torch.device | None) -> Array:
-    """Codes times scales; rows that are zero stay so."""
+    """Codes as weights; what was pruned stays zero."""
     assert recipe.bits is not None
     assert recipe.quantizer is not None
-    low, high = codes_range(recipe.bits)
-    scale = np.ones((len(x), 1))
-    used = np.flatnonzero(x.any(axis=1))
-    if used.size:
-        axis = 0 if recipe.axis == "channel" else None
-        scale[used] = np.reshape(SCALES[recipe.scale](x[used], recipe.bits, axis=axis), (-1, 1))
-    codes = np.asarray(QUANTIZERS[recipe.quantizer](x / scale, seen, low, high, device=device))
-    IntegerBox(low, high).check(codes.shape[1])
-    if recipe.pruner is not None and np.any(codes[x == 0.0] != 0.0):
+    grid = code_grid(
+        x, recipe.bits, per=recipe.per, symmetric=recipe.symmetric, search=recipe.scale,
+        gram=seen.array if recipe.scale == "gram" else None,
+    )  # fmt: skip
+    codes = np.asarray(
+        QUANTIZERS[recipe.quantizer](grid.target(x), seen, grid.low, grid.high, scale=grid.step(), device=device)
+    )
+    IntegerBox(grid.low, grid.high).check(codes.shape[1])
+    stored = grid.weight(codes)
+    if recipe.pruner is not None and np.any(stored[x == 0.0] != 0.0):
         raise AssertionError(f"{recipe.quantizer} filled weights that {recipe.pruner} had removed")
-    return np.asarray(codes * scale)
+    return stored

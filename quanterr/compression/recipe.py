@@ -13,14 +13,17 @@ import numpy as np
 from bounds import BlockSparse, NofM, Sparse
 from bounds.gram import Array
 
+from ..code_grid import EVERY, SEARCHES
 from ..contestants import DENSE_BITS
 from ..errors import InputError
 from ..heuristics import PRUNERS, QUANTIZERS, LayerSparse
 from ..heuristics.patterns import Pattern
-from ..scaling import SCALES, codes_range
+from ..scaling import codes_range
 
 #: Quantisers that leave a zero where pruning put one.
 ZERO_KEEPING = ("nearest", "obq")
+#: Steps that do not look at the inputs.
+BLIND = ("keep", "magnitude", "nearest")
 SCALE_BITS = 32
 
 
@@ -34,16 +37,18 @@ class Recipe:
         Steps joined by `+`: a pruner, then `refit` or `swaps` to improve its mask, then a quantiser; any of them may be
         left out. `keep` leaves the layer as it is.
     bits : int or None
-        Codes of a quantiser: −2^(b−1) … 2^(b−1)−1.
+        Codes of a quantiser have so many bits.
     sparsity : float or None
         Share of weights that a pruner removes, rounded down to whole weights of a row (a layer, blocks of a row).
     pattern : str
         `row`, `layer` (within each group of a grouped convolution), `N:M` such as `2:4`, or `block:SIZE`. N:M has its
         sparsity by itself.
     scale : str
-        Quantisation step: `mse`, `max` or `lp`, of `axis`
+        Search of the quantisation step: `mse`, `max`, `lp` or `gram`, as `quanterr.code_grid.code_grid` says.
     axis : str
-        `channel`, one step an output channel, or `tensor`.
+        What shares a step: `channel`, `tensor`, or a number of columns, such as `32`, of a row.
+    symmetric : bool
+        Codes −2^(b−1) … 2^(b−1)−1 without a zero point; else 0 … 2^b−1 and a zero point beside each step.
     damping : float
         Share of the mean Gram diagonal that the method sees on the diagonal. Errors are judged without it.
     """
@@ -54,7 +59,8 @@ class Recipe:
     pattern: str = "row"
     scale: str = "mse"
     axis: str = "channel"
-    damping: float = 0.0
+    symmetric: bool = False
+    damping: float = 0.01
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "method", self.method.replace("-", "_"))
@@ -78,12 +84,25 @@ class Recipe:
                 )
         if self.pruner is not None:
             self._check_pattern()
-        if self.scale not in SCALES or self.axis not in ("channel", "tensor"):
-            raise InputError(f"scale {self.scale!r} of {self.axis!r}: one of {', '.join(SCALES)}, of channel or tensor")
+        if self.scale not in SEARCHES or not (self.axis in EVERY or (self.axis.isdecimal() and int(self.axis) > 0)):
+            raise InputError(
+                f"scale {self.scale!r} of {self.axis!r}: one of {', '.join(SEARCHES)}, of channel or tensor "
+                "or a number of columns"
+            )
 
     @property
     def steps(self) -> list[str]:
         return self.method.split("+")
+
+    @property
+    def per(self) -> str | int:
+        """`axis` as `code_grid` takes it."""
+        return self.axis if self.axis in EVERY else int(self.axis)
+
+    @property
+    def uses_gram(self) -> bool:
+        """Whether the weights depend on the inputs, so that too few of them mislead."""
+        return self.scale == "gram" or any(step not in BLIND for step in self.steps)
 
     @property
     def pruner(self) -> str | None:
@@ -99,7 +118,10 @@ class Recipe:
         if self.pruner is not None:
             parts.append(self.pattern if self.pattern[0].isdigit() else f"{self.sparsity:.0%} {self.pattern}")
         if self.quantizer is not None:
-            parts.append(f"{self.bits} bits")
+            each = {"tensor": "a tensor", "channel": "a channel"}.get(self.axis, f"{self.axis} columns")
+            parts.append(f"{self.bits} bits, scale {each}{'' if self.symmetric else ' + zero'}")
+        if self.damping and self.uses_gram:
+            parts.append(f"damping {self.damping:g}")
         return " ".join(parts)
 
     def keep(self, rows: int, columns: int) -> Pattern:
@@ -115,11 +137,15 @@ class Recipe:
     def stored_bits(self, weight: Array) -> float:
         """Bits of the compressed weight: codes or 16-bit values, where they lie, 32 bits a scale.
 
-        Unstructured masks count one bit a weight, N:M the fewest whole bits a group, blocks one bit a block.
+        A zero point counts as a code. Unstructured masks count one bit a weight, N:M the fewest whole bits a group,
+        blocks one bit a block.
         """
         rows = len(weight)
         each = self.bits if self.quantizer is not None and self.bits is not None else DENSE_BITS
-        scales = 0 if self.quantizer is None else SCALE_BITS * (rows if self.axis == "channel" else 1)
+        steps = {"tensor": 1, "channel": rows}.get(self.axis)
+        if steps is None:
+            steps = rows * ceil(weight.shape[1] / int(self.axis))
+        scales = 0 if self.quantizer is None else steps * (SCALE_BITS + (0 if self.symmetric else each))
         if self.pruner is None:
             return weight.size * each + scales
         kind, _, second = self.pattern.partition(":")
@@ -141,7 +167,13 @@ class Recipe:
             raise InputError(f"method {self.method!r} prunes: say how much, sparsity from 0 to 1 (got {self.sparsity})")
 
 
-KINDS: dict[str, Any] = {"bits": int, "sparsity": float, "damping": float}
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"
+
+
+KINDS: dict[str, Any] = {"bits": int, "sparsity": float, "damping": float, "symmetric": _truth}
 
 
 def parse_recipe(text: str, default: Recipe | None = None) -> Recipe:
@@ -162,7 +194,7 @@ def parse_recipe(text: str, default: Recipe | None = None) -> Recipe:
         try:
             values[name] = KINDS.get(name, str)(value)
         except ValueError:
-            raise InputError(f"{text!r}: {value!r} is no number for {name}") from None
+            raise InputError(f"{text!r}: {value!r} is no value for {name}") from None
     return Recipe(method, **values) if default is None else replace(default, method=method, **values)
 
 

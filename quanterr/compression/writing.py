@@ -24,7 +24,13 @@ def to_frame(outcome: Outcome) -> pd.DataFrame:
         lines.append(
             {"layer": layer.name, "rows": layer.rows, "columns": layer.columns}
             | recipe
-            | {"snr_db": layer.snr_db, "zeros": layer.zeros, "stored_bytes": layer.stored_bytes}
+            | {
+                "samples": layer.samples,
+                "snr_db": layer.snr_db,
+                "held_out_db": layer.held_out_db,
+                "zeros": layer.zeros,
+                "stored_bytes": layer.stored_bytes,
+            }
             | {"dense_bytes": layer.dense_bytes, "notes": "; ".join(layer.notes)}
         )
     return pd.DataFrame(lines)
@@ -50,7 +56,7 @@ def save(outcome: Outcome, path: str | Path, title: str = "") -> int:
         "comparison": asdict(outcome.comparison),
         "calibrated": outcome.calibrated,
         "untouched": outcome.untouched,
-        "renewed": outcome.renewed,
+        "corrected": outcome.corrected,
     }
     handle = None
     try:

@@ -112,6 +112,7 @@ def _layer(recorder: Recorder[Accumulator], name: str, damping: float) -> Layer:
         damping=amount,
         notes=(*notes, *recorder.extra[name]),
         taps=int(np.prod(kernel)),
+        mean=mean.cpu().numpy()[0] if sums.groups == 1 else mean.cpu().numpy(),
     )
 
 

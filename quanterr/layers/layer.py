@@ -69,6 +69,8 @@ class Layer:
         What a reader of the results must know: dead, constant and duplicated inputs, tied weights, masks.
     taps : int
         Columns of one input channel: kernel height × width, 1 for linear layers.
+    mean : (columns,), or (groups, columns), or None
+        Mean input vector, where it is known: what an error of the weight adds to the mean output is its product.
 
     Raises
     ------
@@ -83,6 +85,7 @@ class Layer:
     damping: float = 0.0
     notes: tuple[str, ...] = ()
     taps: int = 1
+    mean: Array | None = None
 
     def __post_init__(self) -> None:
         weight = np.ascontiguousarray(self.weight, dtype=np.float64).view()
@@ -102,6 +105,10 @@ class Layer:
             raise LayerError(f"layer {self.name!r}: {columns} columns are no whole number of channels of {self.taps}")
         if self.samples < 1:
             raise LayerError(f"layer {self.name!r}: {self.samples} samples: give calibration inputs")
+        if self.mean is not None and np.shape(self.mean) != gram.shape[:-1]:
+            raise LayerError(
+                f"layer {self.name!r}: the mean has shape {np.shape(self.mean)}, expected {gram.shape[:-1]}"
+            )
         for what, array in (("weight", weight), ("Gram matrix", gram)):
             if not np.isfinite(array).all():
                 place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])

@@ -85,4 +85,5 @@ def _layer(side: Recorder[Tape], name: str, sums: Accumulator, extra: tuple[str,
         samples=sums.count,
         notes=(*input_notes(gram, mean.cpu().numpy()), *extra),
         taps=int(np.prod(getattr(side.modules[name], "kernel_size", ()))),
+        mean=mean.cpu().numpy() if sums.groups > 1 else mean.cpu().numpy()[0],
     )

@@ -41,10 +41,11 @@ def photographs() -> list[Image]:
     return [pil.open(path).convert("RGB") for path in paths]
 
 
-def crops(size: int, seed: int = 0) -> Array:
-    """(28, 3, size, size) pixels 0 … 255: of each photograph the central square and one of 70 % of its side.
+def crops(size: int, seed: int = 0, each: int = 2) -> Array:
+    """(14 · each, 3, size, size) pixels 0 … 255: of each photograph the central square, the others of 70 % of its side.
 
-    Bicubic. The positions of the smaller squares are random and follow from `seed` alone.
+    Bicubic. The positions of the smaller squares are random and follow from `seed` and `each` alone. Crops of a
+    photograph lie side by side.
     """
     rng = np.random.default_rng(seed)
     pixels = []
@@ -52,8 +53,12 @@ def crops(size: int, seed: int = 0) -> Array:
         width, height = image.size
         side = min(width, height)
         part = int(side * 0.7)
-        left, top = int(rng.integers(0, width - part + 1)), int(rng.integers(0, height - part + 1))
-        for x, y, edge in (((width - side) // 2, (height - side) // 2, side), (left, top, part)):
+        squares = [((width - side) // 2, (height - side) // 2, side)]
+        squares += [
+            (int(rng.integers(0, width - part + 1)), int(rng.integers(0, height - part + 1)), part)
+            for _ in range(each - 1)
+        ]
+        for x, y, edge in squares:
             square = image.crop((x, y, x + edge, y + edge)).resize((size, size), 3)
             pixels.append(np.asarray(square, dtype=np.float64).transpose(2, 0, 1))
     return np.stack(pixels)

@@ -17,7 +17,8 @@ from .table_3 import TABLE_3, table_3_layers, table_3_model
 class Preset:
     """A network with inputs: `factory()` gives (model, batches, description).
 
-    `layers` are the globs to start with, `width` is the chunk width.
+    `layers` are the globs to start with, `width` is the chunk width. `more` gives more inputs, for `quanterr compress`;
+    each `group` of them, side by side, comes from one source and is never split between calibration and comparison.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Preset:
     factory: Callable[..., tuple[Any, list[Any], str]]
     layers: tuple[str, ...]
     width: int = 36
+    more: Callable[..., tuple[Any, list[Any], str]] | None = None
+    group: int = 1
 
 
 def preset(name: str) -> Preset:
@@ -47,6 +50,8 @@ def _presets() -> dict[str, Preset]:
             "EfficientNet-lite0 with ImageNet weights on 28 crops of photographs; nothing is downloaded",
             efficientnet_lite0,
             ("_blocks.2._expand_conv", "_blocks.15._expand_conv", "_blocks.1._depthwise_conv", "_conv_head"),
+            more=partial(efficientnet_lite0, each=8),
+            group=8,
         ),
         Preset(
             "minilm-l6",

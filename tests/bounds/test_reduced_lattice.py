@@ -38,7 +38,7 @@ def test_equals_brute_force(seed: int) -> None:
     low = int(rng.integers(-6, 1))
     problem = bounds.LeastSquares(gram, rng.normal(size=columns) * 4, bounds.IntegerBox(low, low + 6))
     start = problem.upper(problem.feasible.nearest(problem.target))[0]
-    point, complete, slack, _ = reduced_lattice.search(gram, problem.target[0], low, low + 6, start, 10**6, 1e-9)
+    point, complete, slack, _ = reduced_lattice.search(gram, problem.target[0], low, low + 6, start, 10**6, 1e-9, 1.0)
     best = start if point is None else problem.upper(point[None, :])[0]
     truth = bounds.solve(problem, Exhaustive())
     assert best >= truth.lower[0]
@@ -67,7 +67,7 @@ def test_a_budget_too_small_is_not_complete() -> None:
     rng = np.random.default_rng(2)
     gram = thin_gram(rng, 12, 0.1)
     target = rng.normal(size=12) * 9
-    point, complete, _, nodes = reduced_lattice.search(gram, target, -128, 127, 1e6, 5, 1e-9)
+    point, complete, _, nodes = reduced_lattice.search(gram, target, -128, 127, 1e6, 5, 1e-9, 1.0)
     assert not complete
     assert nodes == 6
     assert point is None
@@ -75,4 +75,12 @@ def test_a_budget_too_small_is_not_complete() -> None:
 
 def test_wide_grams_are_left_to_plain_enumeration() -> None:
     gram = bounds.Gram(np.eye(reduced_lattice.WIDEST + 1))
-    assert reduced_lattice.search(gram, np.zeros(gram.columns), -1, 1, 1.0, 10, 0.0) == (None, False, 1.0, 0)
+    assert reduced_lattice.search(gram, np.zeros(gram.columns), -1, 1, 1.0, 10, 0.0, 1.0) == (None, False, 1.0, 0)
+
+
+def test_nothing_is_tried_where_rounding_would_cost_more_than_the_search_proves() -> None:
+    rng = np.random.default_rng(3)
+    gram = thin_gram(rng, 12, 0.1)
+    target = rng.normal(size=12)
+    assert reduced_lattice.search(gram, target, -8, 7, 1e6, 10**6, 1e-9, 0.0) == (None, False, 1.0, 0)
+    assert reduced_lattice.search(gram, target, -8, 7, 1e6, 10**6, 1e-9, 1.0)[1]

@@ -17,7 +17,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from bounds import LeastSquares, Sparse  # noqa: E402
 from quanterr.compression import Recipe, compress, parse_recipe, save, to_frame  # noqa: E402
-from quanterr.compression.network import compare, split  # noqa: E402
+from quanterr.compression.network import compare, correct_batchnorm, split  # noqa: E402
 from quanterr.errors import InputError, LayerError  # noqa: E402
 from quanterr.heuristics import irreducible, refit_target  # noqa: E402
 from quanterr.layers import capture, capture_pair  # noqa: E402
@@ -50,6 +50,8 @@ def vectors(count: int = 400) -> list[Tensor]:
         HALF,
         Recipe("exact-obs", sparsity=0.5, pattern="layer"),
         Recipe("exact-obs+obq", sparsity=0.5, bits=4),
+        Recipe("sparse-gpt+nearest", sparsity=0.5, bits=4, axis="4", scale="gram"),
+        Recipe("local-search", bits=3, symmetric=True, scale="lp"),
         Recipe("wanda+refit", sparsity=0.25),
         Recipe("alps", pattern="2:4"),
         Recipe("sparse-gpt+refit+obq", pattern="2:4", bits=4, damping=0.01),
@@ -61,7 +63,8 @@ def test_recipes_on_a_network(recipe: Recipe) -> None:
     """The reported SNR is the judge's, of the weights in the model; nothing else of the model changes."""
     model, inputs = perceptron(), vectors()
     recipes = {"*": recipe, "0": Recipe("keep")}
-    outcome = compress(model, inputs, recipes)
+    outcome = compress(model, inputs, recipes, correct=False)
+    assert outcome.corrected == ()
     assert [layer.name for layer in outcome.layers] == ["2", "4"]
     before, after = model.state_dict(), outcome.model.state_dict()
     for name in ("0.weight", "0.bias", "2.bias", "4.bias"):
@@ -84,7 +87,11 @@ def test_quantised_weights_are_codes_times_scales() -> None:
     outcome = compress(perceptron(), vectors(), Recipe("obq", bits=3))
     for row in outcome.model.state_dict()["2.weight"].numpy():
         assert len(np.unique(row)) <= 8
-    assert outcome.layers[1].stored_bytes == (8 * 12 * 3 + 8 * 32) / 8
+    assert outcome.layers[1].stored_bytes == (8 * 12 * 3 + 8 * (32 + 3)) / 8
+    plain = Recipe("obq", bits=3, symmetric=True)
+    grouped = Recipe("obq", bits=3, axis="5")
+    assert plain.stored_bits(np.ones((8, 12))) == 8 * 12 * 3 + 8 * 32
+    assert grouped.stored_bits(np.ones((8, 12))) == 8 * 12 * 3 + 8 * 3 * (32 + 3)
 
 
 def test_bytes_of_masks() -> None:
@@ -93,7 +100,7 @@ def test_bytes_of_masks() -> None:
     assert Recipe("magnitude", sparsity=0.5).stored_bits(weight) == 8 * 16 + 16
     assert Recipe("magnitude", pattern="2:4").stored_bits(weight) == 4 * (2 * 16 + 3)
     assert Recipe("magnitude", sparsity=0.5, pattern="block:2").stored_bits(weight) == 16 * 16 + 8
-    assert Recipe("magnitude+obq", sparsity=0.5, bits=4).stored_bits(weight) == 8 * 4 + 16 + 2 * 32
+    assert Recipe("magnitude+obq", sparsity=0.5, bits=4).stored_bits(weight) == 8 * 4 + 16 + 2 * 36
 
 
 # Sequential compression
@@ -153,7 +160,7 @@ def test_sequential_gives_each_layer_its_real_inputs() -> None:
     model, inputs = perceptron(), vectors()
     recipe = Recipe("alps+swaps", sparsity=0.6)
     calibration, _ = split(inputs, 0.25)
-    apart, together = (compress(model, inputs, recipe, sequential=s) for s in (False, True))
+    apart, together = (compress(model, inputs, recipe, sequential=s, correct=False) for s in (False, True))
     seen = [compare(model, outcome.model, calibration, "cpu") for outcome in (apart, together)]
     last = together.layers[-1]
     x = torch.cat(calibration)
@@ -164,22 +171,138 @@ def test_sequential_gives_each_layer_its_real_inputs() -> None:
     assert seen[1].snr_db > seen[0].snr_db
 
 
-def test_batch_norms_are_renewed_on_request() -> None:
-    """One batch: the statistics are those of the inputs that the compressed layers give; momentum and mode return."""
+def test_corrected_biases_keep_the_mean_output() -> None:
+    """Alone, each layer's mean output on the calibration inputs is the dense one's; in sequence the network's is."""
+    model, inputs = perceptron(), vectors()
+    calibration = torch.cat(split(inputs, 0.25)[0])
+    recipe = Recipe("nearest", bits=3)
+    outcome = compress(model, inputs, {"2": recipe})
+    assert outcome.corrected == ("2.bias",)
+    assert "2.bias" not in outcome.untouched
+    torch.testing.assert_close(outcome.model[:3](calibration).mean(0), model[:3](calibration).mean(0))
+    together = compress(model, inputs, recipe, sequential=True).model
+    torch.testing.assert_close(together(calibration).mean(0), model(calibration).mean(0))
+
+
+def test_corrected_biases_of_grouped_convolutions() -> None:
+    model = network()
+    outcome = compress(model, batches(), {"2": Recipe("nearest", bits=2)})
+    calibration = torch.cat(split(batches(), 0.25)[0])
+    before, after = (net[:3](calibration).mean((0, 2, 3)) for net in (model, outcome.model))
+    torch.testing.assert_close(before, after)
+
+
+def normed() -> nn.Module:
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Linear(10, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)).double()
-    inputs = torch.cat(vectors())
-    outcome = compress(model, [inputs], HALF, batchnorm=True)
-    assert outcome.renewed == ("1",)
-    norm = outcome.model[1]
-    seen = outcome.model[0](inputs[:300])
-    torch.testing.assert_close(norm.running_mean, seen.mean(0))
-    torch.testing.assert_close(norm.running_var, seen.var(0))
-    assert norm.momentum == 0.1
-    assert outcome.model.training == model.training
-    kept = compress(model, [inputs], HALF)
-    assert kept.renewed == ()
+    return nn.Sequential(nn.Linear(10, 6, bias=False), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).double()
+
+
+def test_batch_norms_move_as_their_inputs_do() -> None:
+    """One batch: what a norm gives has the mean and variance it had, though the running ones are another data set's."""
+    model, inputs = normed(), torch.cat(vectors())
+    with torch.no_grad():
+        model[1].running_mean.normal_()
+        model[1].running_var.uniform_(0.5, 2.0)
+    outcome = compress(model, [inputs], {"0": Recipe("magnitude", sparsity=0.5)})
+    assert outcome.corrected == ("1",)
+    before, after = (net.eval()[:2](inputs[:300]) for net in (model, outcome.model))
+    torch.testing.assert_close(after.mean(0), before.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after.var(0), before.var(0), rtol=1e-4, atol=1e-6)
+    kept = compress(model, [inputs], HALF, correct=False)
+    assert kept.corrected == ()
     assert torch.equal(kept.model[1].running_mean, model[1].running_mean)
+
+
+def test_equal_networks_are_not_corrected() -> None:
+    """Statistics taken afresh would differ; momentum, mode and hooks stay as they were."""
+    model, twin = normed(), normed()
+    for net in (model, twin):
+        net[1].running_mean.fill_(0.3)
+        net[1].running_var.fill_(1.7)
+    assert correct_batchnorm(model, twin, vectors(), "cpu") == ("1",)
+    assert torch.equal(twin[1].running_mean, model[1].running_mean)
+    assert torch.equal(twin[1].running_var, model[1].running_var)
+    assert twin[1].momentum == 0.1
+    assert twin.training
+    assert not twin[1]._forward_pre_hooks
+
+
+def test_layers_with_few_inputs_are_damped_and_say_so() -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(nn.Linear(40, 8)).double(), [torch.randn(60, 40, dtype=torch.float64)]
+    (layer,) = compress(model, inputs, Recipe("babai", bits=4)).layers
+    assert layer.samples == 45
+    assert layer.recipe.damping == 1.0
+    assert "damping 1" in layer.recipe.words()
+    assert "45 input vectors for 40 columns" in layer.notes[-1]
+    (layer,) = compress(model, inputs, Recipe("nearest", bits=4)).layers
+    assert layer.recipe.damping == 0.01
+    assert layer.notes == ()
+
+
+def test_errors_on_inputs_held_out() -> None:
+    model, inputs = perceptron(), vectors()
+    outcome = compress(model, inputs, Recipe("obq", bits=3))
+    rest = split(inputs, 0.25)[1]
+    for layer, found in zip(capture(model, rest), outcome.layers, strict=True):
+        step = outcome.model.state_dict()[f"{found.name}.weight"].numpy() - layer.weight
+        error = np.einsum("ri,ij,rj->", step, layer.gram, step)
+        assert found.held_out_db == pytest.approx(10 * np.log10(layer.energy.sum() / error), rel=1e-9)
+    assert compress(model, inputs, HALF, sequential=True).layers[0].held_out_db is None
+
+
+def test_groups_of_inputs_stay_together() -> None:
+    before, after = split([torch.arange(7), torch.arange(7, 12)], 0.3, group=3)
+    assert torch.cat(before).tolist() == list(range(9))
+    assert torch.cat(after).tolist() == [9, 10, 11]
+
+
+def test_sentences_are_compared_by_the_mean_of_their_tokens() -> None:
+    class Tokens(nn.Module):
+        def __init__(self, shift: float) -> None:
+            super().__init__()
+            self.shift = shift
+
+        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+            return x + self.shift * (attention_mask == 0)[:, :, None]  # padding differs, nothing else
+
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    seen = compare(Tokens(0.0), Tokens(5.0), [{"x": torch.randn(2, 3, 4), "attention_mask": mask}], "cpu")
+    assert seen.snr_db == float("inf")
+    assert seen.cosine == pytest.approx(1.0)
+    assert seen.agreement is None
+
+
+def trained() -> tuple[nn.Module, list[Tensor]]:
+    """A network that reads digits, and 512 of them."""
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))
+    images = torch.from_numpy(digits.images[order] / 16.0).float()[:, None]
+    labels = torch.from_numpy(digits.target[order])
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2), nn.ReLU(),
+        nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10),
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(12):
+        for some in torch.randperm(1280).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[some]), labels[some]).backward()
+            optimizer.step()
+    return model.eval(), list(images[1280:].split(64))
+
+
+def test_a_trained_network_keeps_its_answers() -> None:
+    model, inputs = trained()
+    eight = compress(model, inputs, Recipe("nearest", bits=8))
+    assert eight.comparison.agreement is not None
+    assert eight.comparison.agreement > 0.95
+    plain = compress(model, inputs, Recipe("nearest", bits=4, symmetric=True), correct=False)
+    best = compress(model, inputs, Recipe("local-search", bits=4, axis="16"), sequential=True)
+    assert best.comparison.snr_db > plain.comparison.snr_db + 3.0
+    assert best.comparison.agreement is not None
+    assert best.comparison.agreement > 0.9
 
 
 def test_first_sequential_layer_is_the_independent_one() -> None:
@@ -256,7 +379,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         ("obq+alps,bits=4,sparsity=0.5", "only come last"),
         ("refit,sparsity=0.5", "begin with a pruner"),
         ("alps+babai,bits=4,sparsity=0.5", "fill pruned weights"),
-        ("alps,sparsity=half", "no number"),
+        ("alps,sparsity=half", "no value"),
+        ("obq,bits=4,symmetric=maybe", "no value"),
+        ("obq,bits=4,axis=0", "channel or tensor"),
         ("alps,sparse=0.5", "no option"),
         ("obq,bits=4,axis=row", "channel or tensor"),
     ],
