@@ -18,7 +18,7 @@ from .timing import markdown
 EFFICIENTNET = ("_blocks.2._expand_conv", "_blocks.4._project_conv", "_blocks.9._expand_conv", "_conv_head")
 MINILM = ("encoder.layer.2.attention.output.dense", "encoder.layer.0.attention.self.query")
 BITS = (2, 3, 4)
-ROWS = 16
+ROWS = 24
 NAMES = {"quantization": "quantisation", "pruning": "pruning"}
 
 

@@ -76,7 +76,6 @@ def compare_heuristics(
     """
     from .compare import compare
     from .contestants import Method
-    from .plots import save
     from .session import Session, load
 
     with guarded(": nothing was written"):
@@ -110,7 +109,7 @@ def compare_heuristics(
             found.to_frame().to_csv(csv, index=False)
             console.print(f"Trials: {csv}")
         if figure is not None:
-            console.print("Figure: " + ", ".join(map(str, save(found.plot(), figure))))
+            console.print("Figure: " + ", ".join(map(str, found.save_figure(figure))))
 
 
 def left_table(comparison: Comparison, method: Method) -> Table:

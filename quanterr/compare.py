@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,6 +124,18 @@ class Comparison:
         from .compare_plot import left_on_the_table
 
         return left_on_the_table(self)
+
+    def save_figure(self, stem: str | Path) -> list[Path]:
+        """Write `plot()` as `stem.pdf`, `stem.svg` and `stem.png`.
+
+        Raises
+        ------
+        QuanterrError
+            The folder cannot be written.
+        """
+        from .plots import save
+
+        return save(self.plot(), stem)
 
     def _repr_html_(self) -> str:
         """Notebooks show the best heuristic of each problem."""
