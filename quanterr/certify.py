@@ -14,6 +14,7 @@ from bounds import BranchAndBound
 
 from .archive import require_writable
 from .contestants import Method
+from .efforts import Effort
 from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
@@ -73,7 +74,7 @@ def certify(
         Work on more than 64 columns. All of them get a local search and a diagonal `D` ("quick"), which decides most
         comparisons at 4 bits and more; then longer searches and a block-diagonal `D` tuned to the rows.
     refine : {"undecided", "all"}
-        What is worth more than the quick effort: comparisons it left undecided, or everything.
+        What is worth more than the quick effort: the two sides that can decide an undecided comparison, or everything.
     store : Store, optional
         Results found there are reused and new ones are kept at once.
     executor : concurrent.futures.Executor, optional
@@ -136,7 +137,7 @@ def certify(
         for method in Method:
             solved.pop((layer, index, method), None)
     remarks = list(map(str, refused.values()))
-    chosen = list(raised(_to_refine(plan, solved, refine), level)) if effort != "quick" else []
+    chosen = list(_to_refine(plan, solved, refine, level)) if effort != "quick" else []
     if chosen:
         with closing(run(chosen, store, executor, jobs, progress)) as outcomes:
             for unit, results in outcomes:
@@ -163,14 +164,25 @@ def _records(solved: dict[Place, Tally]) -> Iterator[Record]:
         yield from tally.records(layer, index, method)
 
 
-def _to_refine(plan: list[Unit], solved: dict[Place, Tally], refine: str) -> Iterator[Unit]:
-    """The wide units that are worth more effort."""
-    verdicts = {(v.layer, v.chunk, v.bits): v.outcome for v in Report(tuple(_records(solved))).judged()}
+def _to_refine(plan: list[Unit], solved: dict[Place, Tally], refine: str, effort: Effort) -> Iterator[Unit]:
+    """The wide units that are worth more effort.
+
+    An undecided comparison needs better points of the method that leads and a better bound of the other: the two other
+    sides cannot change the verdict.
+    """
+    records = {(r.layer, r.chunk, r.bits, r.method): r for r in _records(solved)}
+    verdicts = {(v.layer, v.chunk, v.bits): v.outcome for v in Report(tuple(records.values())).judged()}
     for unit in plan:
         for index, bits in enumerate(unit.bits):
-            outcome = verdicts.get((unit.layer, unit.chunk, bits))
-            if unit.wide and (outcome is Outcome.UNDECIDED or (outcome is not None and refine == "all")):
-                yield unit.only([index])
+            place = (unit.layer, unit.chunk, bits)
+            if not unit.wide or place not in verdicts:
+                continue
+            if refine == "all":
+                yield raised(unit, index, effort)
+            elif verdicts[place] is Outcome.UNDECIDED:
+                leader = min(Method, key=lambda method: records[*place, method].error_upper)
+                leads = unit.method is leader
+                yield raised(unit, index, effort, search=leads, relaxation=not leads)
 
 
 def _order(plan: list[Unit]) -> Callable[[Record], tuple[int, int, int, str]]:

@@ -62,16 +62,16 @@ def units(
                 if exact:
                     yield unit
                 else:
-                    yield from raised([unit], QUICK)
+                    yield from (raised(unit, index, QUICK) for index in range(len(bits)))
 
 
-def raised(wide: Iterable[Unit], effort: Effort) -> Iterator[Unit]:
-    """The same wide problems with another effort, a unit each bit-width."""
-    for unit in wide:
-        for index in range(len(unit.bits)):
-            yield replace(
-                unit.only([index]), search=effort.search[unit.method], relaxation=effort.relaxation[unit.method]
-            )
+def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relaxation: bool = True) -> Unit:
+    """A wide problem at `bits[index]` with another effort on the side of its points, of its bound, or on both."""
+    return replace(
+        unit.only([index]),
+        search=(effort if search else QUICK).search[unit.method],
+        relaxation=(effort if relaxation else QUICK).relaxation[unit.method],
+    )
 
 
 def memory(layers: Iterable[Layer], width: int | None) -> int:
