@@ -286,3 +286,17 @@ def test_memory_is_known_before_the_start() -> None:
     layers = [make_layer(columns=12), make_layer(columns=1000, rows=2)]
     assert memory(layers, 12) < 1.01 * memory(layers[:1], None)
     assert memory(layers, None) - memory(layers[:1], None) == 16 * 8 * (1000**2 - 12**2)
+
+
+def test_thorough_effort_branches_on_a_near_null_direction() -> None:
+    layer = make_layer(rows=1, columns=66)
+    deviation = np.sqrt(layer.gram.diagonal())
+    flat = np.eye(66) - np.ones((66, 66)) * (1 - 1e-3) / 66
+    squeezed = flat @ (layer.gram / deviation / deviation[:, None]) @ flat * deviation * deviation[:, None]
+    layer = Layer("flat", layer.weight, squeezed / 2 + squeezed.T / 2, 400)
+    quick = certify([layer], bits=(3,), chunk=None, effort="quick")
+    more = certify([layer], bits=(3,), chunk=None, effort="thorough", refine="all")
+    assert not more.refused
+    for before, after in zip(quick.records, more.records, strict=True):
+        assert before.error_lower < after.error_lower <= after.error_upper <= before.error_upper
+        assert after.snr_limit_db < before.snr_limit_db - 10  # the diagonal is crippled, the intervals are not
