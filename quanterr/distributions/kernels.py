@@ -150,8 +150,9 @@ def half_line(kind: int, shape: float, center: float, start: float, stop: float,
             longest = reach(kind, shape, x)
             if end == math.inf and x >= far and y + to_offset >= 0.0:
                 return total + student_tail(shape, x, y + to_offset, k)
-            step = min(longest, end - y)
-            share = step / longest
+            # Positions so small that the reach underflows: the profile is constant up to any `end` that leads here.
+            step = min(longest, end - y) if longest > 0.0 else end - y
+            share = step / longest if longest > 0.0 else 0.0
         row = 0
         while row < last_rule and share < SHARES[row + 1]:
             row += 1

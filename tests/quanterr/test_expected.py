@@ -237,6 +237,13 @@ def test_total_is_the_integral_of_the_squared_distance(dist, grid):
     assert float(ex.quantization_error(dist, grid, scale)) == pytest.approx(brute, rel=2e-4, abs=tails)
 
 
+@pytest.mark.parametrize("dist", DISTS, ids=repr)
+@pytest.mark.parametrize("sparsity", [5e-324, 1e-310, 1e-300])
+def test_vanishing_sparsity_prunes_nothing_measurable(dist, sparsity):
+    assert 0.0 <= float(dist.magnitude_quantile(sparsity)) < 1e-200
+    assert 0.0 <= float(ex.pruning_error(dist, sparsity)) < 1e-290
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(DISTS), st.sampled_from(GRIDS), st.floats(1e-3, 30.0), st.floats(1e-6, 1e6), st.floats(0.0, 1.0))
 def test_scaling_equivariance(dist, grid, scale, factor, sparsity):
