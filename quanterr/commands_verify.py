@@ -34,6 +34,9 @@ def verify(
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Search again what rests on a search (loads solvers).")
     ] = False,
+    exactly: Annotated[
+        bool, typer.Option("--exactly", help="Blocks and intervals in rational arithmetic too: seconds a row.")
+    ] = False,
 ) -> None:
     """Recheck certificates of `quanterr certify --certificates`, on any machine.
 
@@ -49,7 +52,7 @@ def verify(
         for path in _expanded(files):
             try:
                 with _live_progress(path) as show:
-                    result = verify_file(path, rerun=rerun, progress=show)
+                    result = verify_file(path, rerun=rerun, exactly=exactly, progress=show)
             except CertificateFileError as error:
                 _say_error(str(error))
                 worst = worst or UNREADABLE
@@ -103,6 +106,11 @@ def _present(result: Verification) -> None:
     rows, searched = result.row_bounds, result.search_rows
     duals = sum(s.rows for s in result.sums.values() if s.dual is not None)
     console.print(f"Proven here, exactly: the error achieved in {rows:,} row problems, and a dual bound in {duals:,}.")
+    if result.float_rows:
+        console.print(
+            f"Of these bounds {result.float_rows:,} rest on blocks or intervals, checked in float64 with every "
+            "rounding accounted for (`quanterr verify --exactly`: in fractions)."
+        )
     if searched and not result.rerun:
         console.print(
             f"Needs a rerun: the claimed lower values of {searched:,} row problems (`quanterr verify --rerun`)."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 import bounds
 from bounds import BoundsDisagree, Certificate, CertificateError, DiagonalSplit, ProblemError
-from bounds.gram import UNIT_ROUNDOFF, Array
+from bounds.gram import Array
 from bounds.verbs import Relaxation
 
 from .certificates import Claim, DiagonalProof, LayerCertificate, file_name, write
 from .contestants import Method, feasible_set
 from .errors import QuanterrError
-from .layers.layer import Chunk, Layer
+from .layers.layer import Chunk, Layer, Piece
+from .part_proofs import AnyCertificate, PartProof, PartsProof, compact, proven_value
 from .units import RowResults, Unit, problem_of, shared_gram
 from .workers import local_executor
 
@@ -50,6 +51,17 @@ class ProvenRows:
     lower: Array
 
 
+@dataclass(frozen=True)
+class ProvenParts:
+    """Dual evidence of any kind for the rows of a wide unit: a certificate for the rows of each Gram matrix."""
+
+    parts: tuple[tuple[slice, AnyCertificate], ...]
+    lower: Array
+
+
+Proven = ProvenRows | ProvenParts
+
+
 def prove_unit(unit: Unit, dual: str, thorough: bool) -> ProvenRows:
     """The dual bound of every row of a unit with one bit-width, in squared output units per sample.
 
@@ -59,7 +71,22 @@ def prove_unit(unit: Unit, dual: str, thorough: bool) -> ProvenRows:
         The relaxation refuses the problem; names layer, chunk and rows.
     """
     relaxation = DiagonalSplit() if thorough and dual == "diagonal" else DUALS[dual][unit.method]
-    parts, row = [], 0
+    found = [_shortened(problem, c, scale) for _, problem, c, scale in _relaxed(unit, relaxation)]
+    diagonals, ys, lowers = zip(*found, strict=True)
+    return ProvenRows(np.concatenate([np.atleast_2d(d) for d in diagonals]), np.concatenate(ys), np.concatenate(lowers))
+
+
+def prove_parts(unit: Unit) -> ProvenParts:
+    """The bound of the unit's own relaxation once more, with all that is needed to check it; errors as above."""
+    found = [(piece.rows, *compact(problem, c, scale)) for piece, problem, c, scale in _relaxed(unit, unit.relaxation)]
+    return ProvenParts(tuple((rows, c) for rows, c, _ in found), np.concatenate([lower for _, _, lower in found]))
+
+
+def _relaxed(
+    unit: Unit, relaxation: Relaxation
+) -> Iterator[tuple[Piece, bounds.LeastSquares, AnyCertificate, Array | None]]:
+    """Each piece with its problem, the certificate of its bound and the scale of its rows."""
+    row = 0
     for piece in unit.pieces:
         scale = unit.scales[0, row : row + len(piece.weight)] if unit.scaled else None
         row += len(piece.weight)
@@ -67,34 +94,27 @@ def prove_unit(unit: Unit, dual: str, thorough: bool) -> ProvenRows:
             gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
             feasible = feasible_set(unit.method, unit.bits[0], unit.columns)
             problem = problem_of(gram, piece.weight, feasible, scale)
-            parts.append(_prove_rows(problem, relaxation, scale))
+            yield piece, problem, bounds.lower_bound(problem, relaxation).certificate, scale
         except (ProblemError, CertificateError) as error:
             raise QuanterrError(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
                 f"{unit.method.value} at {unit.bits[0]} bits: no dual bound: {error}; or leave it out: dual = none"
             ) from error
-    diagonals, ys, lowers = zip(*parts, strict=True)
-    return ProvenRows(np.concatenate([np.atleast_2d(d) for d in diagonals]), np.concatenate(ys), np.concatenate(lowers))
 
 
-def _prove_rows(
-    problem: bounds.LeastSquares, relaxation: Relaxation, scale: Array | None
+def _shortened(
+    problem: bounds.LeastSquares, found: AnyCertificate, scale: Array | None
 ) -> tuple[Array, NDArray[np.floating[Any]], Array]:
     """D, y and the bound that holds for the quotients by `scale` themselves, not only for their rounding."""
-    found = bounds.lower_bound(problem, relaxation).certificate
     assert isinstance(found, Certificate), "DUALS are diagonal"
-    blur = None if scale is None else UNIT_ROUNDOFF * np.abs(problem.target) + 2.0**-1074
-    value = bounds.safe_value(problem, found, blur)
+    value = proven_value(problem, found, scale)
     y: NDArray[np.floating[Any]] = found.y
     with np.errstate(over="ignore"):
         single = found.y.astype(np.float32)
     if np.isfinite(single).all():
-        rounded = bounds.safe_value(problem, Certificate(found.diagonal, single.astype(np.float64)), blur)
+        rounded = proven_value(problem, Certificate(found.diagonal, single.astype(np.float64)), scale)
         if (rounded >= value - SINGLE * np.abs(value)).all():
             y, value = single, rounded
-    if scale is not None:
-        value = scale * scale * value
-        value -= 8 * UNIT_ROUNDOFF * np.abs(value)
     return found.diagonal, y, value
 
 
@@ -153,16 +173,21 @@ def _claims(
         yield _claim(layer, chunks, method, bits, single, _proofs(single, dual, pool))
 
 
-def _proofs(parts: list[list[tuple[Unit, RowResults]]], dual: str, pool: Executor) -> list[list[ProvenRows | None]]:
+def _proofs(parts: list[list[tuple[Unit, RowResults]]], dual: str, pool: Executor) -> list[list[Proven | None]]:
+    """All proofs of one claim are of one class: any wide unit that has more than a diagonal makes them parts."""
     if not DUALS[dual]:
         return [[None] * len(part) for part in parts]
-    flying = [[pool.submit(prove_unit, u, dual, bool(r.dual.any())) for u, r in part] for part in parts]
+    flying: list[list[Future[Proven]]]
+    if any(unit.wide and not isinstance(unit.relaxation, DiagonalSplit) for part in parts for unit, _ in part):
+        flying = [[pool.submit(prove_parts, unit) for unit, _ in part] for part in parts]
+    else:
+        flying = [[pool.submit(prove_unit, u, dual, bool(r.dual.any())) for u, r in part] for part in parts]
     return [[future.result() for future in futures] for futures in flying]
 
 
 def _claim(
     layer: Layer, chunks: list[Chunk], method: Method, bits: int, parts: list[list[tuple[Unit, RowResults]]],
-    proofs: list[list[ProvenRows | None]],
+    proofs: list[list[Proven | None]],
 ) -> Claim:  # fmt: skip
     """Everything about one method at one bit-width in arrays of the whole layer."""
     shape, table = layer.weight.shape, (len(chunks), layer.rows)
@@ -172,10 +197,13 @@ def _claim(
     upper, lower, proven = np.empty(table), np.empty(table), np.empty(table)
     by_dual, nodes = np.zeros(table, dtype=np.bool_), np.zeros(table, dtype=np.int64)
     scale = np.empty(layer.rows)
-    y = np.zeros(shape, dtype=np.result_type(np.float32, *(p.y for ps in proofs for p in ps if p is not None)))
+    y = np.zeros(
+        shape, dtype=np.result_type(np.float32, *(p.y for ps in proofs for p in ps if isinstance(p, ProvenRows)))
+    )
     # one D a group while the relaxation shares it among rows, else one a row
-    shared = all(p is None or len(p.diagonal) == len(u.pieces) for ps, us in zip(proofs, parts, strict=True)
-                 for p, (u, _) in zip(ps, us, strict=True))  # fmt: skip
+    shared = all(not isinstance(p, ProvenRows) or len(p.diagonal) == len(u.pieces)
+                 for ps, us in zip(proofs, parts, strict=True) for p, (u, _) in zip(ps, us, strict=True))  # fmt: skip
+    pieces: list[PartProof] = []
     diagonal = np.zeros((layer.groups if shared else layer.rows, layer.columns))
     height = layer.rows // layer.groups
     for position, chunk in enumerate(chunks):
@@ -188,15 +216,19 @@ def _claim(
             if proof is None:
                 by_dual[position, rows] = False
                 continue
-            y[rows, columns], proven[position, rows] = proof.y, proof.lower
+            proven[position, rows] = proof.lower
+            if isinstance(proof, ProvenParts):
+                pieces += [PartProof(position, place, certificate) for place, certificate in proof.parts]
+                continue
+            y[rows, columns] = proof.y
             if shared:
                 places = [piece.rows.start // height for piece in unit.pieces]
                 diagonal[places, columns] = proof.diagonal
             else:
                 diagonal[rows, columns] = proof.diagonal
-    kept = None
+    kept: DiagonalProof | PartsProof | None = None
     if proofs[0][0] is not None:
-        kept = DiagonalProof(diagonal, y, proven)
+        kept = PartsProof(tuple(pieces), proven) if pieces else DiagonalProof(diagonal, y, proven)
         # the file claims what it proves: its (D, y) may be a rounding below those of the run
         lower = np.where(by_dual, proven, lower)
         if np.any(proven > upper):

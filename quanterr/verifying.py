@@ -11,6 +11,7 @@ from bounds.feasible import Feasible, IntegerBox, Sparse
 
 from .certificates import Claim, LayerCertificate, read
 from .exact_rows import achieved, dual_values, why_not_proven
+from .part_proofs import PartsProof, recheck
 
 #: Where a verdict is passed: (chunk number in the run, bit-width).
 Place = tuple[int, int]
@@ -26,6 +27,7 @@ class Sums:
     dual : lower value proven here, None where the file has no proof of some row
     lower : lower value claimed, which may need a rerun
     search_rows : rows whose claimed lower value rests on a search
+    float_rows : rows whose dual value was checked in float64 with an allowance for every rounding, not in rationals
     """
 
     rows: int = 0
@@ -33,6 +35,7 @@ class Sums:
     dual: Fraction | None = Fraction(0)
     lower: Fraction = Fraction(0)
     search_rows: int = 0
+    float_rows: int = 0
 
 
 @dataclass
@@ -59,6 +62,11 @@ class Verification:
     def search_rows(self) -> int:
         """Claimed lower values that rest on a search."""
         return sum(s.search_rows for s in self.sums.values())
+
+    @property
+    def float_rows(self) -> int:
+        """Dual values checked in float64, every rounding accounted for; the others exactly."""
+        return sum(s.float_rows for s in self.sums.values())
 
     def margins(self, *, proven: bool) -> dict[Place, tuple[str, float]]:
         """(better method or "undecided", ratio of the errors) for every chunk and bit-width that has both methods.
@@ -95,7 +103,7 @@ def _meant(method: str, bits: int, columns: int) -> Feasible | None:
 
 
 def verify(
-    path: str | Path, *, rerun: bool = False, progress: Callable[[int, int], None] | None = None
+    path: str | Path, *, rerun: bool = False, exactly: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Verification:
     """Recheck every number of a certificate file.
 
@@ -105,6 +113,11 @@ def verify(
 
     Parameters
     ----------
+    rerun : bool
+        Search again what rests on a search.
+    exactly : bool
+        Blocks and intervals, the proofs of wide problems, are checked in float64 with an allowance for every rounding;
+        True checks them in rational arithmetic as well as all else, which takes seconds a row.
     progress : callable, optional
         Called with the parts done and all parts.
 
@@ -124,7 +137,7 @@ def verify(
     tasks = [(claim, *place) for claim in certificate.claims for place in certificate.pieces()]
     for done, (claim, position, group, rows, columns) in enumerate(tasks):
         index = certificate.indices[position]
-        part = _Part(certificate, claim, position, group, rows, columns)
+        part = _Part(certificate, claim, position, group, rows, columns, exactly)
         result.failures += part.check(semidefinite, result.sums.setdefault((claim.method, index, claim.bits), Sums()))
         if rerun and not result.failures:
             from .rerunning import why_not_confirmed
@@ -146,6 +159,7 @@ class _Part:
     group: int
     rows: slice
     columns: slice
+    exactly: bool
 
     @property
     def feasible(self) -> Feasible:
@@ -186,12 +200,15 @@ class _Part:
             sums.upper += error
             sums.lower += Fraction(lower[row])
             sums.search_rows += not by_dual[row]
+            sums.float_rows += isinstance(claim.proof, PartsProof) and not self.exactly
 
     def _proven(self, semidefinite: dict[bytes, str]) -> list[Fraction | str | None]:
         """What `(D, y)` prove of each row, or why they prove nothing."""
         proof = self.claim.proof
         if proof is None:
             return []
+        if isinstance(proof, PartsProof):
+            return self._proven_by_parts(proof)
         shared = len(proof.diagonal) == self.certificate.groups
         gram = self.certificate.grams[self.position][self.group]
         diagonal = proof.diagonal[slice(self.group, self.group + 1) if shared else self.rows, self.columns]
@@ -209,6 +226,17 @@ class _Part:
         if shared:
             reasons = reasons * len(values)
         return [f"prove nothing: {reason}" if reason else v for reason, v in zip(reasons, values, strict=True)]
+
+    def _proven_by_parts(self, proof: PartsProof) -> list[Fraction | str | None]:
+        values: list[Fraction | str | None] = [None] * (self.rows.stop - self.rows.start)
+        gram = self.certificate.grams[self.position][self.group]
+        for part in proof.parts:
+            if part.position == self.position and self.rows.start <= part.rows.start < self.rows.stop:
+                weight = self.certificate.weight[part.rows, self.columns]
+                scale = None if self.claim.scale is None else self.claim.scale[part.rows]
+                found = recheck(gram, weight, scale, self.feasible, part.certificate, exactly=self.exactly)
+                values[part.rows.start - self.rows.start : part.rows.stop - self.rows.start] = found
+        return values
 
     def _says(self, row: int, text: str) -> str:
         chunk = self.certificate.indices[self.position]
