@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,17 +25,17 @@ from .errors import QuanterrError
 from .units import Unit
 from .workers import one_thread
 
-#: Gram matrices of a unit travel by themselves from so many bytes on, once for all units that share them.
+#: Gram matrices, or weights, of a unit travel by themselves from so many bytes on, once for all units that share them.
 LARGE = 2**20
-NO_GRAM = np.zeros((0, 0))
 #: Seconds to wait for a scheduler.
 PATIENCE = 20
+ELSEWHERE = np.zeros((0, 0))
 
 
-class Grams:
-    """Gram matrices on their way to the workers.
+class Arrays:
+    """Arrays on their way to the workers.
 
-    Not a bare array: the scheduler would queue all units where its only copy is, rather than move so many bytes, and
+    Not a bare tuple: the scheduler would queue all units where its only copy is, rather than move so many bytes, and
     leave the other workers idle until the first unit is done. A plain object counts as small.
     """
 
@@ -44,7 +44,7 @@ class Grams:
 
 
 class _Sent:
-    """A future of `Grams`, and the arrays that keep their identities while it is alive."""
+    """A future of `Arrays`; it keeps them, so that no others get their identities while it is alive."""
 
     def __init__(self, future: Any, arrays: tuple[Array, ...]) -> None:
         self.future, self.arrays = future, arrays
@@ -71,27 +71,30 @@ class ClusterExecutor(Executor):
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         unit: Unit = args[0]
-        sent = self._send(unit) if sum(piece.gram.nbytes for piece in unit.pieces) >= LARGE else None
-        if sent is not None:
-            unit = replace(unit, pieces=tuple(replace(piece, gram=NO_GRAM) for piece in unit.pieces))
+        grams = self._send(tuple(piece.gram for piece in unit.pieces))
+        weights = self._send(tuple(piece.weight for piece in unit.pieces))
+        if grams is not None:
+            unit = _with(unit, "gram", [ELSEWHERE] * len(unit.pieces))
+        if weights is not None:
+            unit = _with(unit, "weight", [ELSEWHERE] * len(unit.pieces))
         # as bytes: the scheduler need not look inside
         task = pickle.dumps((fn, unit, args[1:]), protocol=5)
-        future: Future[Any] = self._executor.submit(
-            run_unit, versions(), task, None if sent is None else sent.future, pure=False
-        )
-        future.add_done_callback(lambda _, sent=sent: None)  # type: ignore[misc]  # keeps the Grams until then
+        there = [None if sent is None else sent.future for sent in (grams, weights)]
+        future: Future[Any] = self._executor.submit(run_unit, versions(), task, *there, pure=False)
+        future.add_done_callback(lambda _, sent=(grams, weights): None)  # type: ignore[misc]  # kept until then
         return future
 
-    def _send(self, unit: Unit) -> _Sent:
-        """The Grams as a task, not as scattered data: the scheduler can make it again when its worker is lost."""
-        arrays = tuple(piece.gram for piece in unit.pieces)
+    def _send(self, arrays: tuple[Array, ...]) -> _Sent | None:
+        """As a task, not as scattered data: the scheduler can make it again when its worker is lost."""
+        if sum(array.nbytes for array in arrays) < LARGE:
+            return None
         place = tuple(map(id, arrays))
         sent = self._sent.get(place)
         if sent is None or sent.future.cancelled():
             import dask
 
             with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-                future = self.client.submit(Grams, arrays, pure=False)
+                future = self.client.submit(Arrays, arrays, pure=False)
             self._sent[place] = sent = _Sent(future, arrays)
         return sent
 
@@ -108,7 +111,7 @@ class ClusterExecutor(Executor):
             _require_same(versions(), theirs, place)
 
 
-def run_unit(expected: dict[str, str], task: bytes, grams: Grams | None) -> Any:
+def run_unit(expected: dict[str, str], task: bytes, grams: Arrays | None, weights: Arrays | None) -> Any:
     """What a worker does. Those that came after the start are checked here.
 
     Raises
@@ -120,9 +123,16 @@ def run_unit(expected: dict[str, str], task: bytes, grams: Grams | None) -> Any:
     one_thread()
     fn, unit, more = pickle.loads(task)
     if grams is not None:
-        pieces = zip(unit.pieces, grams.arrays, strict=True)
-        unit = replace(unit, pieces=tuple(replace(piece, gram=gram) for piece, gram in pieces))
+        unit = _with(unit, "gram", grams.arrays)
+    if weights is not None:
+        unit = _with(unit, "weight", weights.arrays)
     return fn(unit, *more)
+
+
+def _with(unit: Unit, name: str, arrays: Iterable[Array]) -> Unit:
+    """The unit with other arrays of that name in its pieces."""
+    pieces = zip(unit.pieces, arrays, strict=True)
+    return replace(unit, pieces=tuple(replace(piece, **{name: array}) for piece, array in pieces))  # type: ignore[arg-type]
 
 
 @cache
