@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,6 +79,9 @@ def certify(
     damping: DampingOption = 0.0,
     device: DeviceOption = "cpu",
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, tcp://host:8786: its workers instead of --jobs.")
+    ] = None,
     seed: SeedOption = 0,
     max_nodes: Annotated[
         int | None, typer.Option(min=1, help="Search nodes a row before it is left open, between proven bounds.")
@@ -114,10 +118,11 @@ def certify(
     from .session import Session, load
     from .store import Store
 
-    with guarded(f"; what was solved is kept in {out}: run the same command to go on"):
+    with guarded(f"; what was solved is kept in {out}: run the same command to go on"), ExitStack() as stack:
         store = Store(out)  # first: an unwritable place should not cost a capture
         if certificates is not None:
             require_writable(certificates)
+        executor = _cluster(scheduler, stack)
         widths = parse_bits(bits)
         search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
         began = time.monotonic()
@@ -145,7 +150,7 @@ def certify(
         with _live_progress() as show:
             report = certify_layers(
                 captured, widths, chunk or None, scale=scale, search=search, effort=effort, refine=refine, store=store,
-                jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
+                executor=executor, jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
                 certificates=certificates, dual=dual,
             )  # fmt: skip
         if report.records:
@@ -201,6 +206,19 @@ def _present(report: Any, figure: Path | None) -> None:
     if figure is not None:
         paths = report.save_figure(figure)
         console.print("Figure: " + ", ".join(map(str, paths)))
+
+
+def _cluster(address: str | None, stack: ExitStack) -> Executor | None:
+    if address is None:
+        return None
+    from .cluster import connected
+
+    executor = stack.enter_context(connected(address))
+    workers = len(executor.client.nthreads())
+    console.print(f"{workers} workers with {executor.workers} threads at {address}")
+    if not workers:
+        console.print(f"  waiting for the first one: `dask worker {address} --nthreads 1`")
+    return executor
 
 
 def _cores() -> int:

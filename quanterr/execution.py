@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,15 @@ from bounds import DiagonalSplit
 
 from .errors import ChunkRefused, QuanterrError
 from .units import RowResults, Unit, solve_unit
-from .workers import local_executor
+from .workers import count, died, workers
 
 if TYPE_CHECKING:
     from .store import Store
 
 Flying = dict[Future[list[RowResults]], Unit]
 Outcome = list[RowResults] | ChunkRefused
+#: Most units in flight, with fewer than 22 workers, and most bytes of them once every worker has one.
+UNITS, IN_FLIGHT = 64, 2**30
 
 
 @dataclass(frozen=True)
@@ -100,34 +103,53 @@ def _stored(unit: Unit, store: Store | None) -> dict[int, RowResults]:
 def _computed(units: list[Unit], executor: Executor | None, jobs: int) -> Iterator[tuple[Unit, Outcome]]:
     if not units:
         return
-    if executor is not None:
+    with workers(executor, min(jobs, len(units))) as pool:
         flying: Flying = {}
         try:
-            yield from _spread(units, executor, 64, flying)
+            yield from _spread(units, pool, flying)
         finally:
             for future in flying:
                 future.cancel()
-        return
-    with local_executor(min(jobs, len(units))) as local:
-        yield from _spread(units, local, 3 * jobs, {})
 
 
-def _spread(units: list[Unit], executor: Executor, window: int, flying: Flying) -> Iterator[tuple[Unit, Outcome]]:
-    """Units through an executor, never more than `window` of them `flying` at once (memory, and a quick end)."""
-    queue = iter(units)
+def _spread(units: list[Unit], pool: Executor, flying: Flying) -> Iterator[tuple[Unit, Outcome]]:
+    """Units through an executor, a bounded number in flight: for memory, and a quick end."""
+    queue = deque(units)
+    held, at_once = 0, count(pool)
+    while queue or flying:
+        while queue and _room(len(flying), held, at_once, queue[0]):
+            unit = queue.popleft()
+            held += unit.nbytes
+            flying[pool.submit(solve_unit, unit)] = unit
+        for future in wait(flying, return_when=FIRST_COMPLETED).done:
+            unit = flying.pop(future)
+            held -= unit.nbytes
+            yield unit, _outcome(future, unit)
+
+
+def _room(flying: int, held: int, at_once: int, unit: Unit) -> bool:
+    if flying < max(1, at_once):
+        return True
+    return at_once > 0 and flying < max(UNITS, 3 * at_once) and held + unit.nbytes <= IN_FLIGHT
+
+
+def _outcome(future: Future[list[RowResults]], unit: Unit) -> Outcome:
+    kept = "what was solved is kept in the store: run again"
     try:
-        while True:
-            for unit in queue:
-                flying[executor.submit(solve_unit, unit)] = unit
-                if len(flying) >= window:
-                    break
-            if not flying:
-                return
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                unit, refusal = flying.pop(future), future.exception()
-                yield unit, refusal if isinstance(refusal, ChunkRefused) else future.result()
-    except BrokenExecutor as error:
+        return future.result()
+    except ChunkRefused as refusal:
+        return refusal
+    except CancelledError as error:
+        raise QuanterrError(f"the connection to the workers was lost; {kept} when they are back") from error
+    except MemoryError as error:
         raise QuanterrError(
-            "a worker process died, probably for lack of memory; what was solved is kept in the store: "
-            "run again, with fewer --jobs if it repeats"
+            f"{unit}: a worker has too little memory; {kept} with more, or with fewer --jobs"
+        ) from error
+    except Exception as error:
+        if not died(error):
+            error.add_note(f"while {unit} was solved")
+            raise
+        raise QuanterrError(
+            f"{unit}: a worker process died ({error}), probably for lack of memory; {kept} with more memory a worker, "
+            "or with fewer --jobs"
         ) from error

@@ -38,8 +38,9 @@ BOUNDS_ORDER = [
     "verbs",
 ]
 QUANTERR_ORDER = [
-    "errors", "distributions", "contestants", "grids", "expected", "scaling", "code_grid", "efforts", "layers", "units",
-    "store", "workers", "execution", "plan", "archive", "part_proofs", "certificates", "exact_rows", "rerunning",
+    "errors", "distributions", "contestants", "grids", "expected", "scaling", "code_grid", "efforts", "layers", "grams",
+    "units", "store", "workers", "cluster", "execution", "plan", "archive", "part_proofs", "certificates", "exact_rows",
+    "rerunning",
     "verifying",
     "report", "tally", "evidence", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures",
     "report_page", "session", "compare", "compare_plot", "compression", "terminal", "commands_compare",
