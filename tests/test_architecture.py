@@ -40,11 +40,10 @@ BOUNDS_ORDER = [
 QUANTERR_ORDER = [
     "errors", "distributions", "contestants", "grids", "expected", "scaling", "code_grid", "efforts", "layers", "grams",
     "units", "store", "workers", "cluster", "execution", "plan", "archive", "part_proofs", "certificates", "exact_rows",
-    "rerunning",
-    "verifying",
-    "report", "tally", "evidence", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures",
-    "report_page", "session", "compare", "compare_plot", "compression", "terminal", "commands_compare",
-    "commands_compress", "commands_report", "commands_scan", "commands_store", "commands_verify", "cli", "__main__",
+    "rerunning", "verifying", "resampling", "spread", "report", "tally", "samples", "evidence", "certify", "stability",
+    "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "report_page", "session", "compare",
+    "compare_plot", "stability_plot", "compression", "terminal", "commands_compare", "commands_compress",
+    "commands_report", "commands_scan", "commands_stability", "commands_store", "commands_verify", "cli", "__main__",
 ]  # fmt: skip
 
 
