@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,16 +35,20 @@ def decibels(energy: float, error: float) -> float:
 
 @dataclass(frozen=True)
 class Record:
-    """One method on one chunk at one bit-width, all rows.
+    """One contestant on one chunk, all rows.
 
+    `bits` is the bit-width at which methods are compared, None for contestants that were named; `method` says which
+    contestant it is among those with the same `bits`: `quantization`, `pruning`, …, or its name.
     `energy`, `error_*` are sums over the rows of squared output units per sample, `error_lower ≤ optimum ≤
     error_upper` proven; `error_start` is the error of the heuristic the search began with. `evidence` is `dual`
     (a `(D, y)` anyone can recheck), `search` (needs a rerun) or both, row by row. `seconds`: processor time.
+    `contestant` is the name of what is stored (`quanterr.contestants.named`), in `storage` bits a weight and
+    `mask_bits` more for what says which weights are kept; empty and None in runs stored before they were kept.
     """
 
     layer: str
     chunk: int
-    bits: int
+    bits: int | None
     method: str
     rows: int
     columns: int
@@ -55,6 +60,9 @@ class Record:
     open_rows: int
     evidence: str
     seconds: float
+    contestant: str = ""
+    storage: float | None = None
+    mask_bits: float | None = None
 
     @property
     def snr_db(self) -> float:
@@ -78,17 +86,35 @@ class Verdict:
     margin_db: float
 
 
-def judge(quantization: Record, pruning: Record) -> Verdict:
+@dataclass(frozen=True)
+class Duel:
+    """The comparison of two contestants: `better` is a method, or empty where the bounds overlap.
+
+    `margin_db` is proven when decided, else how far the bounds overlap (≤ 0).
+    """
+
+    first: Record
+    second: Record
+    better: str
+    margin_db: float
+
+
+def duel(first: Record, second: Record) -> Duel:
     """Better means: an achieved SNR above the other's limit."""
-    q_over_p = quantization.snr_db - pruning.snr_limit_db
-    p_over_q = pruning.snr_db - quantization.snr_limit_db
-    if quantization.error_upper < pruning.error_lower:
-        outcome, margin = Outcome.QUANTIZATION, q_over_p
-    elif pruning.error_upper < quantization.error_lower:
-        outcome, margin = Outcome.PRUNING, p_over_q
-    else:
-        outcome, margin = Outcome.UNDECIDED, 0.0 if math.isnan(q_over_p) else max(q_over_p, p_over_q)
-    return Verdict(quantization.layer, quantization.chunk, quantization.bits, outcome, margin)
+    first_over = first.snr_db - second.snr_limit_db
+    second_over = second.snr_db - first.snr_limit_db
+    if first.error_upper < second.error_lower:
+        return Duel(first, second, first.method, first_over)
+    if second.error_upper < first.error_lower:
+        return Duel(first, second, second.method, second_over)
+    return Duel(first, second, "", 0.0 if math.isnan(first_over) else max(first_over, second_over))
+
+
+def judge(quantization: Record, pruning: Record) -> Verdict:
+    """The duel of the two methods at equal storage."""
+    found = duel(quantization, pruning)
+    outcome = Outcome(found.better or Outcome.UNDECIDED)
+    return Verdict(quantization.layer, quantization.chunk, quantization.bits or 0, outcome, found.margin_db)
 
 
 @dataclass(frozen=True)
@@ -135,8 +161,16 @@ class Report:
         """What the records don't say, ready for JSON: the facts of each layer, and what was refused."""
         return {"layers": [asdict(layer) for layer in self.layers], "refused": list(self.refused)}
 
+    @property
+    def widths(self) -> list[int]:
+        """Bit-widths at which methods are compared, ascending; none for contestants that were named."""
+        return sorted({record.bits for record in self.records if record.bits is not None})
+
     def to_frame(self) -> pd.DataFrame:
-        """One row per (layer, chunk, bits, method): the fields of `Record`, and `snr_db`, `snr_limit_db`."""
+        """One row per (layer, chunk, bits, method): the fields of `Record`, and `snr_db`, `snr_limit_db`.
+
+        `bits` is undefined where contestants were named.
+        """
         import pandas as pd
 
         frame = pd.DataFrame([asdict(r) | {"snr_db": r.snr_db, "snr_limit_db": r.snr_limit_db} for r in self.records])
@@ -145,21 +179,47 @@ class Report:
         return frame[first + [c for c in frame.columns if c not in first]]
 
     def judged(self) -> Iterator[Verdict]:
-        """A verdict for every (layer, chunk, bits) that has both methods.
+        """A verdict for every (layer, chunk, bits); contestants that were named have duels only.
 
         Raises
         ------
         QuanterrError
-            If one of them is missing.
+            Quantisation or pruning is missing.
         """
         sides: dict[tuple[str, int, int], dict[str, Record]] = {}
         for record in self.records:
-            sides.setdefault((record.layer, record.chunk, record.bits), {})[record.method] = record
+            if record.bits is not None:
+                sides.setdefault((record.layer, record.chunk, record.bits), {})[record.method] = record
         for (layer, chunk, bits), pair in sides.items():
             try:
                 yield judge(pair[Method.QUANTIZATION], pair[Method.PRUNING])
             except KeyError as missing:
                 raise QuanterrError(f"layer {layer}, chunk {chunk}, {bits} bits: no record of {missing}") from None
+
+    def pairs(self) -> Iterator[Duel]:
+        """Every two contestants that are compared: those of one chunk with the same `bits`."""
+        rivals: dict[tuple[str, int, int | None], list[Record]] = {}
+        for record in self.records:
+            rivals.setdefault((record.layer, record.chunk, record.bits), []).append(record)
+        for group in rivals.values():
+            for first, second in combinations(group, 2):
+                yield duel(first, second)
+
+    def duels(self) -> pd.DataFrame:
+        """`layer, chunk, bits, first, second, better, margin_db`, the name, storage and mask bits of both.
+
+        `better` is `first`'s method, `second`'s or `undecided`; `bits` is undefined for named contestants.
+        """
+        import pandas as pd
+
+        columns = ["layer", "chunk", "bits", "first", "second", "better", "margin_db"]
+        sides = ["contestant", "storage", "mask_bits"]
+        rows = [
+            (d.first.layer, d.first.chunk, d.first.bits, d.first.method, d.second.method, d.better or "undecided",
+             d.margin_db, *(getattr(side, name) for name in sides for side in (d.first, d.second)))
+            for d in self.pairs()
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=[*columns, *(f"{n}_{side}" for n in sides for side in ("first", "second"))])
 
     def verdicts(self) -> pd.DataFrame:
         """`layer, chunk, bits, verdict, margin_db`: verdict in {quantization, pruning, undecided}."""

@@ -39,7 +39,7 @@ BOUNDS_ORDER = [
     "verbs",
 ]
 QUANTERR_ORDER = [
-    "errors", "distributions", "grids", "expected", "scaling", "code_grid", "contestants", "efforts", "layers", "units",
+    "errors", "distributions", "contestants", "grids", "expected", "scaling", "code_grid", "efforts", "layers", "units",
     "store", "workers", "execution", "plan", "archive", "certificates", "exact_rows", "rerunning", "verifying",
     "report", "tally", "evidence", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures",
     "report_page", "session", "compare", "compare_plot", "compression", "terminal", "commands_compare",
