@@ -35,10 +35,12 @@ from .result import Bound, Solution, Status
 from .verbs import lower_bound, solve
 
 if TYPE_CHECKING:
+    from .allocation import Allocation, allocate
     from .exact.any_scale import ScaleFreeSolution, solve_any_scale
     from .exact.branch_and_bound import BranchAndBound
     from .exact.exhaustive import Exhaustive
     from .exact.gurobi import Gurobi
+    from .exact.layer_subset import LayerSolution, solve_layer
     from .local.local_search import LocalSearch
     from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
     from .relaxation.block import BlockSplit
@@ -49,11 +51,15 @@ if TYPE_CHECKING:
 
 #: Solvers bring numba with them: they are loaded when first named, so that `verify` needs none of them.
 _SOLVERS = {
+    "Allocation": "allocation",
+    "allocate": "allocation",
     "ScaleFreeSolution": "exact.any_scale",
     "solve_any_scale": "exact.any_scale",
     "BranchAndBound": "exact.branch_and_bound",
     "Exhaustive": "exact.exhaustive",
     "Gurobi": "exact.gurobi",
+    "LayerSolution": "exact.layer_subset",
+    "solve_layer": "exact.layer_subset",
     "LocalSearch": "local.local_search",
     "BlockSplit": "relaxation.block",
     "IntervalSplit": "relaxation.interval",
@@ -65,6 +71,7 @@ _SOLVERS = {
 }
 
 __all__ = [
+    "Allocation",
     "AnyScale",
     "BlockCertificate",
     "BlockDiagonal",
@@ -84,6 +91,7 @@ __all__ = [
     "IntegerBox",
     "IntervalCertificate",
     "IntervalSplit",
+    "LayerSolution",
     "LeastSquares",
     "LocalSearch",
     "MethodError",
@@ -97,12 +105,14 @@ __all__ = [
     "SparseIntegerBox",
     "Spectral",
     "Status",
+    "allocate",
     "in_code_units",
     "lower_bound",
     "safe_value",
     "scale_free_bound",
     "solve",
     "solve_any_scale",
+    "solve_layer",
     "verify",
 ]
 

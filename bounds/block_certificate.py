@@ -23,6 +23,7 @@ import numpy as np
 from . import minima
 from .errors import CertificateError
 from .gram import UNIT_ROUNDOFF, Array, Gram
+from .minima.sparse import safe_minima
 from .problem import LeastSquares
 from .rational import align, dyadic, why_not_semidefinite
 from .result import Bound
@@ -222,23 +223,45 @@ def evaluate(problem: LeastSquares, split: BlockDiagonal, y: Array, blur: Array 
     The exact `g = My` lies within `slack` of the computed one; the minimum is safe for all such `g`. A target moved
     by `e`, `|e| ≤ blur`, moves `g` by `−De` and the value by `eᵀDe − 2gᵀe`.
     """
-    n = problem.columns
     with np.errstate(all="ignore"):
-        g = y @ problem.gram.array
-        slack = gamma(n + 4) * (np.abs(y) @ np.abs(problem.gram.array))
-        widest = max((block.size for block in split.blocks), default=0)
-        for block, d in zip(split.blocks, split.matrices, strict=True):
-            g[:, block] -= y[:, block] @ d
-            slack[:, block] += gamma(n + widest + 4) * (np.abs(y[:, block]) @ np.abs(d))
-        slack += 2 * UNIT_ROUNDOFF * np.abs(g) + UNDERFLOW * (y != 0).any(axis=-1, keepdims=True)
-        slack *= 1 + gamma(2 * n + 8)
+        g, slack = _gradient(problem, split, y)
         moved = moving(split, g, slack, blur)
         least = minima.of(problem.feasible).safe_minimum(
             problem.feasible, split.blocks, split.matrices, g, slack, problem.target
         )
-        lost = (np.abs(y) * (slack + gamma(n + 4) * np.abs(g))).sum(axis=-1) + moved + UNDERFLOW
-        value = least - np.einsum("ri,ri->r", y, g)
-        value = value - 1.01 * lost - 4 * UNIT_ROUNDOFF * (np.abs(value) + np.abs(least))
+        return _right_side(least, y, g, slack, moved)
+
+
+def evaluate_curve(problem: LeastSquares, certificate: BlockCertificate) -> Array:
+    """`evaluate` for every size of a `Sparse` set, (rows, columns + 1), given `M ⪰ 0`."""
+    certificate = _checked(problem, certificate)
+    if not certificate.split.shared:
+        return np.concatenate([evaluate_curve(*_single(problem, certificate, row)) for row in range(problem.rows)])
+    with np.errstate(all="ignore"):
+        g, slack = _gradient(problem, certificate.split, certificate.y)
+        least = safe_minima(certificate.blocks, certificate.matrices, g, slack, problem.target)
+        return _right_side(least, certificate.y, g, slack).T
+
+
+def _gradient(problem: LeastSquares, split: BlockDiagonal, y: Array) -> tuple[Array, Array]:
+    """The computed `My` and how far it may be from the exact one."""
+    n = problem.columns
+    g = y @ problem.gram.array
+    slack = gamma(n + 4) * (np.abs(y) @ np.abs(problem.gram.array))
+    widest = max((block.size for block in split.blocks), default=0)
+    for block, d in zip(split.blocks, split.matrices, strict=True):
+        g[:, block] -= y[:, block] @ d
+        slack[:, block] += gamma(n + widest + 4) * (np.abs(y[:, block]) @ np.abs(d))
+    slack += 2 * UNIT_ROUNDOFF * np.abs(g) + UNDERFLOW * (y != 0).any(axis=-1, keepdims=True)
+    slack *= 1 + gamma(2 * n + 8)
+    return g, slack
+
+
+def _right_side(least: Array, y: Array, g: Array, slack: Array, moved: Array | float = 0.0) -> Array:
+    """`least − yᵀg` less its rounding and `moved`; `least` (rows,) or (several, rows)."""
+    lost = (np.abs(y) * (slack + gamma(y.shape[1] + 4) * np.abs(g))).sum(axis=-1) + moved + UNDERFLOW
+    value = least - np.einsum("ri,ri->r", y, g)
+    value = value - 1.01 * lost - 4 * UNIT_ROUNDOFF * (np.abs(value) + np.abs(least))
     return np.where(np.isfinite(value), value, -np.inf)
 
 

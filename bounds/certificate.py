@@ -20,6 +20,7 @@ import numpy as np
 from . import block_certificate, interval_certificate
 from .block_certificate import BlockCertificate
 from .errors import CertificateError
+from .feasible.sparse import Sparse
 from .gram import UNIT_ROUNDOFF, Array, Gram
 from .interval_certificate import IntervalCertificate
 from .problem import LeastSquares
@@ -125,6 +126,39 @@ def safe_value(
     return np.where(zero, np.maximum(value, 0.0), value)
 
 
+def safe_curve(problem: LeastSquares, certificate: Certificate | BlockCertificate) -> Array:
+    """What one `(D, y)` proves for every number of kept columns, (rows, columns + 1), non-increasing and not negative.
+
+    The inequality does not know the feasible set, so that a `y` found for one size bounds all others, the better the
+    nearer they are. As safe as `safe_value`; the set of `problem`, which must be `Sparse`, may have any size.
+
+    Raises
+    ------
+    CertificateError
+        As `safe_value`; for another set, or a `D` with negative entries.
+    """
+    if not isinstance(problem.feasible, Sparse):
+        raise CertificateError(f"a curve over the sizes of a support is for Sparse, not {problem.feasible}")
+    safe_value(problem, certificate)  # refuses what is not proven
+    some = LeastSquares(problem.gram, problem.target, Sparse(min(1, problem.columns)))
+    if isinstance(certificate, BlockCertificate):
+        value = block_certificate.evaluate_curve(some, certificate)
+    else:
+        certificate = _checked(problem, certificate)
+        if not (certificate.diagonal >= 0).all():
+            raise CertificateError("D has negative entries, so that float64 does not know that errors are positive")
+        g, inner, allowance = _terms(some, certificate.diagonal, certificate.y, None)
+        with np.errstate(all="ignore"):
+            least = problem.feasible.separable_minima(certificate.diagonal, g, problem.target)
+            value = least - inner[:, None]
+            value -= 1.01 * allowance[:, None] + 4 * UNIT_ROUNDOFF * np.abs(value)
+    if not np.isfinite(value).all():
+        row = int(np.argwhere(~np.isfinite(value))[0][0])
+        raise CertificateError(f"row {row} has no finite curve: D is not provably positive definite; raise its floor")
+    value = np.maximum(value, 0.0)  # gram = M + D, both proven semidefinite: no error is negative
+    return np.asarray(np.maximum.accumulate(value[:, ::-1], axis=1)[:, ::-1])
+
+
 def _checked(problem: LeastSquares, certificate: Certificate) -> Certificate:
     shape = problem.target.shape
     diagonal = np.asarray(certificate.diagonal, dtype=np.float64)
@@ -173,6 +207,16 @@ def _evaluate(problem: LeastSquares, diagonal: Array, y: Array, blur: Array | No
     `blur` changes each term by at most `blur (|D| (2 |u| + blur) + 2 |g|)`, with `|u| ≤ reach + 2 blur` at the
     minimiser of the moved one (`Feasible.reach`).
     """
+    with np.errstate(all="ignore"):
+        g, inner, allowance = _terms(problem, diagonal, y, blur)
+        least, _ = problem.feasible.separable_minimum(diagonal, g, problem.target)
+        value = least - inner
+        value = value - 1.01 * allowance - 4 * UNIT_ROUNDOFF * np.abs(value)
+    return np.where(np.isfinite(value), value, -np.inf)
+
+
+def _terms(problem: LeastSquares, diagonal: Array, y: Array, blur: Array | None) -> tuple[Array, Array, Array]:
+    """`My`, `yᵀMy` and the allowance of `_evaluate`, which holds for every size of a `Sparse` set if for one."""
     n = problem.columns
     gram = problem.gram.array
     with np.errstate(all="ignore"):
@@ -181,7 +225,6 @@ def _evaluate(problem: LeastSquares, diagonal: Array, y: Array, blur: Array | No
         moved = (y != 0).any(axis=-1, keepdims=True) & ~problem.gram.dead
         slack = gamma(n + 4) * (np.abs(y) @ np.abs(gram) + np.abs(shift)) + UNDERFLOW * moved
         reach = problem.feasible.reach(diagonal, np.abs(g) + slack, problem.target)
-        least, _ = problem.feasible.separable_minimum(diagonal, g, problem.target)
         size = np.abs(y)
         allowance = slack * (2 * reach + size)
         allowance += 4 * gamma(n + 16) * reach * (np.abs(diagonal) * reach + 2 * np.abs(g))
@@ -189,9 +232,7 @@ def _evaluate(problem: LeastSquares, diagonal: Array, y: Array, blur: Array | No
         allowance += UNDERFLOW * (1 + reach + size) * (1 + np.abs(diagonal))
         if blur is not None:
             allowance += blur * (np.abs(diagonal) * (2 * reach + 5 * blur) + 2 * (np.abs(g) + slack))
-        value = least - np.einsum("ri,ri->r", y, g)
-        value = value - 1.01 * allowance.sum(axis=-1) - 4 * UNIT_ROUNDOFF * np.abs(value)
-    return np.where(np.isfinite(value), value, -np.inf)
+        return g, np.einsum("ri,ri->r", y, g), allowance.sum(axis=-1)
 
 
 def verify(

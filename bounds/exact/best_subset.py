@@ -178,14 +178,14 @@ def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_li
         if support is not None:
             improve(metric.inverse, target, support[np.ix_(hard, live)], keep, kept, error)
         deadline = began + time_limit
-        found = _search(metric, target, kept, error, max_nodes, deadline, 1.0 - gap_tol)
+        found = search(metric, target, kept, error, max_nodes, deadline, 1.0 - gap_tol)
         lower[hard] = np.ldexp(found[0] * max(0.0, 1.0 - metric.allowance), 2 * power)
         stopped[hard], nodes[hard] = found[1], found[2]
         x[np.ix_(hard, live)] = np.ldexp(np.ldexp(metric.fit(target, kept), power[:, None]), -metric.power)
     return solution(x, problem.upper(x), lower, stopped, {"nodes": nodes, "start_error": start_error}, gap_tol)
 
 
-def _search(
+def search(
     metric: Metric, target: Array, kept: Mask, error: Array, max_nodes: int, deadline: float, factor: float
 ) -> tuple[Array, NDArray[np.object_], NDArray[np.int64]]:
     """Lower bounds before the rounding allowance, what ended each row, and nodes; `kept` and `error` improve."""

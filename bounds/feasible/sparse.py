@@ -56,6 +56,18 @@ class Sparse(Feasible):
         value = kept.sum(axis=-1) + np.take_along_axis(extra, pruned, axis=-1).sum(axis=-1)
         return np.where(bottomless, -np.inf, value) if bottomless.any() else value, x
 
+    def separable_minima(self, d: Array, g: Array, target: Array) -> Array:
+        """The values of `separable_minimum` for `keep` = 0, 1, …, columns, (rows, columns + 1), in float64."""
+        flat = d <= 0
+        step = -g / np.where(flat, 1, d)
+        kept = np.where(flat, 0, g * step)
+        extra = np.where(flat, target * (d * target - 2 * g), d * (target + step) * (target + step))
+        value = np.empty((len(extra), extra.shape[1] + 1))
+        value[:, -1] = kept.sum(axis=-1)
+        value[:, :-1] = (value[:, -1:] + np.sort(extra, axis=-1).cumsum(axis=-1))[:, ::-1]
+        value[(flat & ((d < 0) | (g != 0))).any(axis=-1)] = -np.inf
+        return value
+
     def reach(self, d: Array, g: Array, target: Array) -> Array:
         """Kept columns move by `g/d`, pruned ones by the target; nothing limits a kept column without curvature."""
         if self.keep == 0:

@@ -90,16 +90,14 @@ def curves(table: Array, m: int, count: Array, q: Array, curve: Array) -> None:
 
 
 @njit(cache=True)
-def allocate(curve: Array, sizes: Array, keep: int) -> float:
-    """Largest `Σ curve[b, j_b]` with `Σ j_b ≤ keep`; `curve` (blocks, widest + 1), `sizes` (blocks,) their widths.
-
-    The order of the additions is that of the blocks, whatever the winner: the sum has `blocks − 1` roundings.
-    """
-    best = np.full(keep + 1, -np.inf)
+def allocate_all(curve: Array, sizes: Array, best: Array) -> None:
+    """`best[k]` = largest `Σ curve[b, j_b]` with `Σ j_b = k`, for every `k`; see `allocate`."""
+    total = best.shape[0] - 1
+    best[:] = -np.inf
     best[0] = 0.0
     filled = 0
     for b in range(curve.shape[0]):
-        filled = min(filled + sizes[b], keep)
+        filled = min(filled + sizes[b], total)
         for k in range(filled, -1, -1):
             top = -np.inf
             for j in range(min(sizes[b], k) + 1):
@@ -107,4 +105,14 @@ def allocate(curve: Array, sizes: Array, keep: int) -> float:
                 if trial > top:
                     top = trial
             best[k] = top
-    return best.max()
+
+
+@njit(cache=True)
+def allocate(curve: Array, sizes: Array, keep: int) -> float:
+    """Largest `Σ curve[b, j_b]` with `Σ j_b ≤ keep`; `curve` (blocks, widest + 1), `sizes` (blocks,) their widths.
+
+    The order of the additions is that of the blocks, whatever the winner: the sum has `blocks − 1` roundings.
+    """
+    best = np.empty(keep + 1)
+    allocate_all(curve, sizes, best)
+    return float(best.max())

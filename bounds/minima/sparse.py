@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import CertificateError
 from ..feasible import Sparse
 from ..gram import UNIT_ROUNDOFF, Array
-from ..kernels.subset_curves import allocate, curves, factor_rows
+from ..kernels.subset_curves import allocate, allocate_all, curves, factor_rows
 from ..rounding import UNDERFLOW, gamma, proves_semidefinite
 from .base import Blocks
 
@@ -39,6 +40,41 @@ def safe_minimum(
     reciprocal pivots), so `Δ ⪯ 4mγ/λ · D_SS`, and `F ≤ (1 + 4mγ/λ)(1 + γ) ‖z‖²`. Both are monotone in the computed
     value, so that they may be applied to the largest of each size. Without a definite `D_B` the value is −∞.
     """
+    with np.errstate(all="ignore"):
+        found = _gains(blocks, matrices, g, slack, target)
+        if found is None:
+            return np.full(g.shape[0], -np.inf)
+        gains, sizes, constant, error = found
+        kept = np.array([allocate(gains[row], sizes, feasible.keep) for row in range(len(gains))])
+        return _less(constant, kept, error, len(blocks))
+
+
+def safe_minima(blocks: Blocks, matrices: tuple[Array, ...], g: Array, slack: Array, target: Array) -> Array:
+    """`safe_minimum` for every budget 0, 1, …, columns: (columns + 1, rows)."""
+    rows, columns = g.shape
+    with np.errstate(all="ignore"):
+        found = _gains(blocks, matrices, g, slack, target)
+        if found is None:
+            return np.full((columns + 1, rows), -np.inf)
+        gains, sizes, constant, error = found
+        kept = np.empty((rows, columns + 1))
+        for row in range(rows):
+            allocate_all(gains[row], sizes, kept[row])
+        return _less(constant, np.maximum.accumulate(kept, axis=1).T, error, len(blocks))
+
+
+def _less(constant: Array, kept: Array, error: Array, blocks: int) -> Array:
+    """`constant − kept` and all that rounding may have added."""
+    value = constant - kept
+    lost = 1.01 * error + gamma(blocks + 4) * kept + 4 * UNIT_ROUNDOFF * np.abs(value)
+    return np.asarray(value - 1.01 * lost)
+
+
+def _gains(
+    blocks: Blocks, matrices: tuple[Array, ...], g: Array, slack: Array, target: Array
+) -> tuple[Array, NDArray[np.int64], Array, Array] | None:
+    """The largest `F_B` of each size, rounded up, (rows, blocks, widest + 1), the widths of the blocks, the constant
+    of each row, and how far both may be off, (rows,); None without a definite `D`."""
     rows = g.shape[0]
     widest = max((block.size for block in blocks), default=0)
     _refuse_wide(widest)
@@ -51,7 +87,7 @@ def safe_minimum(
             least = definiteness(d)
             table = np.empty((1 << m, m + 1))
             if least == 0.0 or not factor_rows(d, table):
-                return np.full(rows, -np.inf)
+                return None
             count = np.array([subset.bit_count() for subset in range(1 << m)], dtype=np.int64)
             t, h = target[:, columns], g[:, columns]
             shift = t @ d
@@ -63,18 +99,15 @@ def safe_minimum(
             spread = 4 * m * gamma(2 * m + 16) / least
             eta = np.sqrt((doubt * doubt / (least * d.diagonal())).sum(axis=1))
             if not spread < 0.5:
-                return np.full(rows, -np.inf)
+                return None
             root = np.sqrt(part * (1 + spread + gamma(m + 8))) + eta[:, None] + UNDERFLOW
             curve[:, index, : m + 1] = root * root * (1 + gamma(12)) + UNDERFLOW
             curve[:, index, 0] = 0.0
             constant += (t * (shift - 2 * h)).sum(axis=1)
             error += gamma(2 * m + len(blocks) + 12) * (np.abs(t) * (size + 2 * np.abs(h))).sum(axis=1)
             error += 2 * (np.abs(t) * slack[:, columns]).sum(axis=1) + UNDERFLOW
-        sizes = np.array([block.size for block in blocks], dtype=np.int64)
-        kept = np.array([allocate(curve[row], sizes, feasible.keep) for row in range(rows)])
-        value = constant - kept
-        lost = 1.01 * error + gamma(len(blocks) + 4) * kept + 4 * UNIT_ROUNDOFF * np.abs(value)
-        return np.asarray(value - 1.01 * lost)
+    sizes = np.array([block.size for block in blocks], dtype=np.int64)
+    return curve, sizes, constant, error
 
 
 def definiteness(d: Array) -> float:

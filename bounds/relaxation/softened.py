@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..gram import Array
 
@@ -14,7 +15,7 @@ BISECTIONS = 40
 STEEPEST = 60.0
 
 
-def ascend(gram: Array, diagonal: Array, target: Array, keep: int, y: Array, rounds: int) -> Array:
+def ascend(gram: Array, diagonal: Array, target: Array, keep: int | NDArray[np.int64], y: Array, rounds: int) -> Array:
     """Accelerated ascent on the softened bound, preconditioned once for all rows.
 
     The minimiser `u` keeps the columns of largest gain `(Dt − g)²/D`; a Fermi–Dirac share `z` of each column,
@@ -27,12 +28,14 @@ def ascend(gram: Array, diagonal: Array, target: Array, keep: int, y: Array, rou
     ----------
     gram, diagonal : (columns, columns), (columns,) positive, `gram − D ⪰ 0`
     target, y : (rows, columns); `y` is where to start
+    keep : of all rows, or (rows,) of each; between 1 and columns − 1
 
     Returns
     -------
     (rows, columns) the `y` with the best (unsoftened) bound among all that were visited, the start included
     """
     n = target.shape[1]
+    each = np.broadcast_to(np.asarray(keep), (len(target),))
     # powers of two, so that nothing overflows and no bit changes
     unit = -np.frexp(gram.diagonal().max())[1]
     size = np.frexp(np.abs(target).max(axis=1, keepdims=True))[1]
@@ -48,20 +51,24 @@ def ascend(gram: Array, diagonal: Array, target: Array, keep: int, y: Array, rou
         ahead = y + MOMENTUM * drift
         g = ahead @ rest
         gain = (pulled - g) ** 2 / diagonal
-        kept = np.partition(gain, n - keep, axis=1)[:, n - keep :].sum(axis=1)
+        if isinstance(keep, int):
+            kept = np.partition(gain, n - keep, axis=1)[:, n - keep :].sum(axis=1)
+        else:
+            most = np.sort(gain, axis=1)[:, ::-1].cumsum(axis=1)
+            kept = most[np.arange(len(most)), each - 1]
         value = (base - 2 * g * target).sum(axis=1) - kept - np.einsum("ri,ri->r", ahead, g)
         better = value > best_value
         best = np.where(better[:, None], ahead, best)
         best_value = np.where(better, value, best_value)
         heat = HOT * (COLD / HOT) ** (index / max(rounds, 1))
-        share = _shares(gain, keep, heat * np.maximum(best_value / np.sqrt(n), floor))
+        share = _shares(gain, each, heat * np.maximum(best_value / np.sqrt(n), floor))
         step = share * (target - g / diagonal) - target - ahead
         moved = ahead + step @ towards
         y, drift = moved, moved - y
     return np.ldexp(best, size)
 
 
-def _shares(gain: Array, keep: int, temperature: Array) -> Array:
+def _shares(gain: Array, keep: NDArray[np.int64], temperature: Array) -> Array:
     """`1 / (1 + exp((μ − gain) / temperature))`, (rows, columns), with `μ` such that a row sums to `keep`."""
     heat = np.maximum(temperature, np.finfo(np.float64).tiny)[:, None]
     scaled = gain / heat
@@ -69,7 +76,7 @@ def _shares(gain: Array, keep: int, temperature: Array) -> Array:
     high = scaled.max(axis=1, keepdims=True) + STEEPEST
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        many = _fermi(scaled - middle).sum(axis=1, keepdims=True) > keep
+        many = _fermi(scaled - middle).sum(axis=1, keepdims=True) > keep[:, None]
         low, high = np.where(many, middle, low), np.where(many, high, middle)
     return _fermi(scaled - (low + high) / 2)
 
