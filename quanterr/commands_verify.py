@@ -120,7 +120,7 @@ def _table(result: Verification) -> Table:
     )  # fmt: skip
     for name in ("bits", "chunks", "proven", "claimed with the search"):
         table.add_column(name, justify="right")
-    for bits in sorted({place[1] for place in claimed}):
+    for bits in sorted({place[1] for place in claimed if place[1] is not None}):
         cells = [{p: v for p, v in found.items() if p[1] == bits} for found in (proven, claimed)]
         table.add_row(str(bits), str(len(cells[1])), *(_cell(list(cell.values())) for cell in cells))
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from bounds import BranchAndBound
 
-from .contestants import Method
+from .contestants import Contestant
 from .efforts import QUICK, Effort
 from .errors import QuanterrError
 from .layers.layer import Piece
-from .scaling import SCALES
+from .scaling import contestant_scale
 from .units import Unit
 
 if TYPE_CHECKING:
@@ -31,18 +31,22 @@ WIDEST_SEARCH = 128
 
 
 def units(
-    layer: Layer, bits: tuple[int, ...], width: int | None, scale: str, search: BranchAndBound | None
+    layer: Layer, contestants: Sequence[Contestant], width: int | None, scale: str, search: BranchAndBound | None
 ) -> Iterator[Unit]:
-    """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort, a bit-width each.
+    """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort, a contestant each.
 
     Raises
     ------
     QuanterrError
-        A layer whose weights are all zero, or a `search` for more than `WIDEST_SEARCH` columns.
+        A layer whose weights are all zero, a `search` for more than `WIDEST_SEARCH` columns, or a contestant that
+        cannot be that wide.
     """
     if not np.any(layer.weight):
         raise QuanterrError(f"layer {layer.name}: every weight is zero: exclude it with --layers")
-    scales = np.array([float(SCALES[scale](layer.weight, b)) for b in bits])
+    scales = {contestant: contestant_scale(contestant, layer.weight, scale) for contestant in contestants}
+    together: dict[str, list[Contestant]] = {}
+    for contestant in contestants:
+        together.setdefault(contestant.method, []).append(contestant)
     for chunk in layer.chunks(width):
         columns = chunk.columns.stop - chunk.columns.start
         if search is not None and columns > WIDEST_SEARCH:
@@ -53,24 +57,25 @@ def units(
         exact = search is not None or columns <= WIDEST_EXACT
         for pieces in _batches(chunk, ROWS_PER_UNIT if exact else ROWS_PER_WIDE_UNIT):
             rows = sum(len(piece.weight) for piece in pieces)
-            per_row = np.repeat(scales[:, None], rows, axis=1)
-            for method in Method:
+            for group in together.values():
+                per_row = np.repeat(np.array([scales[c] for c in group])[:, None], rows, axis=1)
                 unit = Unit(
-                    layer.name, chunk.index, method, bits, pieces, per_row,
+                    layer.name, chunk.index, tuple(group), pieces, per_row,
                     search or BranchAndBound(max_nodes=50_000_000),
                 )  # fmt: skip
                 if exact:
                     yield unit
                 else:
-                    yield from (raised(unit, index, QUICK) for index in range(len(bits)))
+                    yield from (raised(unit, index, QUICK) for index in range(len(group)))
 
 
 def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relaxation: bool = True) -> Unit:
-    """A wide problem at `bits[index]` with another effort on the side of its points, of its bound, or on both."""
+    """A wide problem of one contestant with another effort on the side of its points, of its bound, or on both."""
+    contestant = unit.contestants[index]
     return replace(
         unit.only([index]),
-        search=(effort if search else QUICK).search[unit.method],
-        relaxation=(effort if relaxation else QUICK).relaxation[unit.method],
+        search=(effort if search else QUICK).of(contestant)[0],
+        relaxation=(effort if relaxation else QUICK).of(contestant)[1],
     )
 
 

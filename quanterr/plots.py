@@ -57,7 +57,7 @@ def figure_4(report: Report) -> Figure:
     Each chunk is a rectangle from the achieved SNR to the limit on both axes, drawn as a point where both sides
     are exact; above the diagonal quantisation is better, below it pruning.
     """
-    bits = sorted({r.bits for r in report.records})
+    bits = report.widths
     layers = list(dict.fromkeys(r.layer for r in report.records))
     across = min(4, len(bits))
     down = math.ceil(len(bits) / across)

@@ -23,7 +23,7 @@ def why_not_confirmed(
 
     Another processor or version may round otherwise, so that the last digits differ.
     """
-    where = f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.method} at {claim.bits} bits"
+    where = f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.heading}"
     budget: dict[str, Any] = {
         name: math.inf if value is None else value for name, value in claim.search.items() if name != "method"
     }

@@ -15,7 +15,7 @@ COLOUR = {Outcome.QUANTIZATION: "blue", Outcome.PRUNING: "yellow", Outcome.UNDEC
 
 def verdict_table(report: Report) -> Table:
     """One line a layer, one column a bit-width: who wins the chunks, and by how many dB at least."""
-    bits = sorted({record.bits for record in report.records})
+    bits = report.widths
     cells: dict[tuple[str, int], list[Verdict]] = defaultdict(list)
     for verdict in report.judged():
         cells[verdict.layer, verdict.bits].append(verdict)

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
-from bounds.feasible import Feasible, IntegerBox, Sparse
+from bounds.feasible import Feasible
 
 from .certificates import Claim, LayerCertificate, read
+from .contestants import MASK_COSTS, at_storage, named
+from .errors import InputError
 from .exact_rows import achieved, dual_values, why_not_proven
 
-#: Where a verdict is passed: (chunk number in the run, bit-width).
-Place = tuple[int, int]
+#: Where a verdict is passed: (chunk number in the run, bit-width, None for contestants that are named).
+Place = tuple[int, int | None]
 
 
 @dataclass
 class Sums:
-    """One method on one chunk at one bit-width, summed over the rows.
+    """One contestant on one chunk, summed over the rows.
 
     Attributes
     ----------
@@ -42,7 +45,7 @@ class Verification:
     path: Path
     identity: str
     certificate: LayerCertificate
-    sums: dict[tuple[str, int, int], Sums] = field(default_factory=dict)
+    sums: dict[tuple[str, int, int | None], Sums] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     rerun: bool = False
 
@@ -65,13 +68,17 @@ class Verification:
 
         `proven` counts only what was shown here: achieved errors and dual bounds (all bounds after a rerun).
         """
+        found = self.duels(proven=proven)
+        return {place: found[place, pair] for place, pair in found if pair == ("quantization", "pruning")}
+
+    def duels(self, *, proven: bool) -> dict[tuple[Place, tuple[str, str]], tuple[str, float]]:
+        """The same for every two contestants that are compared, by place and pair of methods."""
         found = {}
-        for method, index, bits in self.sums:
-            sides = {m: self.sums[m, index, bits] for m in ("quantization", "pruning") if (m, index, bits) in self.sums}
-            if method != "quantization" or len(sides) < 2:
-                continue
-            q, p = sides["quantization"], sides["pruning"]
-            found[index, bits] = _better(q.upper, p.upper, *(_limit(s, proven and not self.rerun) for s in (q, p)))
+        for (first, index, bits), (second, *where) in combinations(self.sums, 2):
+            if where == [index, bits]:
+                pair = [self.sums[method, index, bits] for method in (first, second)]
+                limits = [_limit(sums, proven and not self.rerun) for sums in pair]
+                found[(index, bits), (first, second)] = _better(first, second, pair[0].upper, pair[1].upper, *limits)
         return found
 
 
@@ -79,19 +86,39 @@ def _limit(sums: Sums, proven: bool) -> Fraction:
     return (Fraction(0) if sums.dual is None else sums.dual) if proven else sums.lower
 
 
-def _better(q_upper: Fraction, p_upper: Fraction, q_lower: Fraction, p_lower: Fraction) -> tuple[str, float]:
-    if q_upper < p_lower:
-        return "quantization", float(p_lower / q_upper) if q_upper else float("inf")
-    if p_upper < q_lower:
-        return "pruning", float(q_lower / p_upper) if p_upper else float("inf")
+def _better(
+    first: str, second: str, first_upper: Fraction, second_upper: Fraction, first_lower: Fraction,
+    second_lower: Fraction,
+) -> tuple[str, float]:  # fmt: skip
+    if first_upper < second_lower:
+        return first, float(second_lower / first_upper) if first_upper else float("inf")
+    if second_upper < first_lower:
+        return second, float(first_lower / second_upper) if second_upper else float("inf")
     return "undecided", 1.0
 
 
-def _meant(method: str, bits: int, columns: int) -> Feasible | None:
-    """The set that a comparison at equal storage is about; None for methods that are not compared."""
-    if method == "quantization":
-        return IntegerBox(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return Sparse(columns * bits // 16) if method == "pruning" else None
+def _meant(method: str, bits: int | None, columns: int, contestant: str = "") -> Feasible | None:
+    """The set that a comparison is about; None for methods that are not compared.
+
+    At equal storage the name of the contestant tells what the mask was taken to cost.
+
+    Raises
+    ------
+    InputError
+        A named contestant that is not known, or is called by another name, or has no such meaning at equal storage.
+    """
+    if bits is None:
+        meant = named(contestant)
+        if meant.name != contestant or meant.method != method:
+            raise InputError(f"contestant {contestant!r} is compared as {method!r}")
+        return meant.feasible(columns)
+    known = [c for cost in MASK_COSTS for c in at_storage(bits, mask_cost=cost, compound=True) if c.method == method]
+    for candidate in known:
+        if contestant in ("", candidate.name):
+            return candidate.feasible(columns)
+    if known:
+        raise InputError(f"contestant {contestant!r} is not {method} at {bits} bits: {known[0].name} is meant")
+    return None
 
 
 def verify(
@@ -138,7 +165,7 @@ def verify(
 
 @dataclass(frozen=True)
 class _Part:
-    """The rows of one Gram matrix, one method, one bit-width."""
+    """The rows of one Gram matrix and one contestant."""
 
     certificate: LayerCertificate
     claim: Claim
@@ -160,7 +187,11 @@ class _Part:
         inside = self.feasible.contains(x.astype(float))
         errors = achieved(gram, weight, scale, x)
         proven = self._proven(semidefinite)
-        meant = _meant(claim.method, claim.bits, weight.shape[1])
+        try:
+            meant = _meant(claim.method, claim.bits, weight.shape[1], claim.contestant)
+        except InputError as refusal:
+            yield self._says(0, str(refusal))
+            return
         if meant not in (None, self.feasible):
             yield self._says(0, f"the set is {self.feasible}, where {meant} is meant")
         upper, lower, by_dual = claim.upper[at].tolist(), claim.lower[at].tolist(), claim.by_dual[at].tolist()
@@ -213,6 +244,5 @@ class _Part:
     def _says(self, row: int, text: str) -> str:
         chunk = self.certificate.indices[self.position]
         return (
-            f"layer {self.certificate.layer}, chunk {chunk}, row {self.rows.start + row}, {self.claim.method} at "
-            f"{self.claim.bits} bits: {text}"
+            f"layer {self.certificate.layer}, chunk {chunk}, row {self.rows.start + row}, {self.claim.heading}: {text}"
         )

@@ -39,7 +39,7 @@ def page(report: Report) -> bytes:
     from .. import __version__
 
     layers = _layers(report)
-    bits = sorted({record.bits for record in report.records})
+    bits = report.widths
     style, script = ("\n".join(map(_part, names)) for names in (STYLES, SCRIPTS))
     content = Template(_part("page.html")).substitute(
         title=html.escape(report.title or "Quantisation or pruning"),
@@ -61,7 +61,7 @@ def page(report: Report) -> bytes:
 def fragment(report: Report) -> str:
     """The heat map alone, for notebooks: no scripts."""
     layers = _layers(report)
-    bits = sorted({record.bits for record in report.records})
+    bits = report.widths
     return (
         f"<style>{_part('heat.css')}</style><div class='quanterr' style='overflow:auto;max-height:40em'>"
         f"{table(layers, bits, interactive=False)}</div>"
