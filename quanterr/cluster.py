@@ -6,10 +6,9 @@ import hashlib
 import pickle
 import platform
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -17,41 +16,38 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
-
-from bounds.gram import Array
+from numpy.typing import NDArray
 
 from . import __version__
 from .errors import QuanterrError
-from .units import Unit
 from .workers import one_thread
 
-#: Gram matrices, or weights, of a unit travel by themselves from so many bytes on, once for all units that share them.
+#: A Gram matrix, or weights, of so many bytes travel by themselves, once for all tasks that share them.
 LARGE = 2**20
 #: Seconds to wait for a scheduler.
 PATIENCE = 20
-ELSEWHERE = np.zeros((0, 0))
 
 
-class Arrays:
-    """Arrays on their way to the workers.
+class Block:
+    """The bytes of an array on their way to the workers.
 
-    Not a bare tuple: the scheduler would queue all units where its only copy is, rather than move so many bytes, and
-    leave the other workers idle until the first unit is done. A plain object counts as small.
+    Not the array itself: the scheduler would queue all tasks where its only copy is, rather than move so much, and
+    leave the other workers idle until the first task is done. A plain object counts as small.
     """
 
-    def __init__(self, arrays: tuple[Array, ...]) -> None:
-        self.arrays = arrays
+    def __init__(self, content: NDArray[np.uint8]) -> None:
+        self.content = content
 
 
 class _Sent:
-    """A future of `Arrays`; it keeps them, so that no others get their identities while it is alive."""
+    """A future of a `Block`; it keeps the array, so that no other gets its address while it is alive."""
 
-    def __init__(self, future: Any, arrays: tuple[Array, ...]) -> None:
-        self.future, self.arrays = future, arrays
+    def __init__(self, future: Any, content: NDArray[np.uint8]) -> None:
+        self.future, self.content = future, content
 
 
 class ClusterExecutor(Executor):
-    """A Dask client, or the executor of one, for functions whose first argument is a `Unit`.
+    """The executor of a Dask client, for tasks that share large arrays.
 
     Raises
     ------
@@ -61,7 +57,7 @@ class ClusterExecutor(Executor):
 
     def __init__(self, executor: Any) -> None:
         self._executor, self.client = executor, executor._client
-        self._sent: WeakValueDictionary[tuple[int, ...], _Sent] = WeakValueDictionary()
+        self._sent: WeakValueDictionary[tuple[int, int], _Sent] = WeakValueDictionary()
         self.require_same_versions()
 
     @property
@@ -70,32 +66,31 @@ class ClusterExecutor(Executor):
         return sum(self.client.nthreads().values())
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        unit: Unit = args[0]
-        grams = self._send(tuple(piece.gram for piece in unit.pieces))
-        weights = self._send(tuple(piece.weight for piece in unit.pieces))
-        if grams is not None:
-            unit = _with(unit, "gram", [ELSEWHERE] * len(unit.pieces))
-        if weights is not None:
-            unit = _with(unit, "weight", [ELSEWHERE] * len(unit.pieces))
+        large: list[NDArray[np.uint8]] = []
+
+        def stays(buffer: pickle.PickleBuffer) -> bool:
+            content = np.frombuffer(buffer.raw(), dtype=np.uint8)
+            if content.nbytes >= LARGE:
+                large.append(content)
+            return content.nbytes < LARGE
+
         # as bytes: the scheduler need not look inside
-        task = pickle.dumps((fn, unit, args[1:]), protocol=5)
-        there = [None if sent is None else sent.future for sent in (grams, weights)]
-        future: Future[Any] = self._executor.submit(run_unit, versions(), task, *there, pure=False)
-        future.add_done_callback(lambda _, sent=(grams, weights): None)  # type: ignore[misc]  # kept until then
+        task = pickle.dumps((fn, args, kwargs), protocol=5, buffer_callback=stays)
+        sent = [self._send(content) for content in large]
+        future: Future[Any] = self._executor.submit(run_task, versions(), task, *(s.future for s in sent), pure=False)
+        future.add_done_callback(lambda _, sent=sent: None)  # type: ignore[misc]  # kept until then
         return future
 
-    def _send(self, arrays: tuple[Array, ...]) -> _Sent | None:
+    def _send(self, content: NDArray[np.uint8]) -> _Sent:
         """As a task, not as scattered data: the scheduler can make it again when its worker is lost."""
-        if sum(array.nbytes for array in arrays) < LARGE:
-            return None
-        place = tuple(map(id, arrays))
+        place = content.ctypes.data, content.nbytes
         sent = self._sent.get(place)
         if sent is None or sent.future.cancelled():
             import dask
 
             with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-                future = self.client.submit(Arrays, arrays, pure=False)
-            self._sent[place] = sent = _Sent(future, arrays)
+                future = self.client.submit(Block, content, pure=False)
+            self._sent[place] = sent = _Sent(future, content)
         return sent
 
     def require_same_versions(self) -> None:
@@ -111,7 +106,7 @@ class ClusterExecutor(Executor):
             _require_same(versions(), theirs, place)
 
 
-def run_unit(expected: dict[str, str], task: bytes, grams: Arrays | None, weights: Arrays | None) -> Any:
+def run_task(expected: dict[str, str], task: bytes, *blocks: Block) -> Any:
     """What a worker does. Those that came after the start are checked here.
 
     Raises
@@ -121,18 +116,8 @@ def run_unit(expected: dict[str, str], task: bytes, grams: Arrays | None, weight
     """
     _require_same(expected, versions(), f"worker on {platform.node()}")
     one_thread()
-    fn, unit, more = pickle.loads(task)
-    if grams is not None:
-        unit = _with(unit, "gram", grams.arrays)
-    if weights is not None:
-        unit = _with(unit, "weight", weights.arrays)
-    return fn(unit, *more)
-
-
-def _with(unit: Unit, name: str, arrays: Iterable[Array]) -> Unit:
-    """The unit with other arrays of that name in its pieces."""
-    pieces = zip(unit.pieces, arrays, strict=True)
-    return replace(unit, pieces=tuple(replace(piece, **{name: array}) for piece, array in pieces))  # type: ignore[arg-type]
+    fn, args, kwargs = pickle.loads(task, buffers=[block.content for block in blocks])
+    return fn(*args, **kwargs)
 
 
 @cache
@@ -154,7 +139,7 @@ def _require_same(ours: dict[str, str], theirs: dict[str, str], place: str) -> N
 
 
 def adapted(executor: Any) -> ClusterExecutor | None:
-    """What a Dask client, or its executor, needs to run units; None for everything else."""
+    """What a Dask client, or its executor, needs to run tasks; None for everything else."""
     if isinstance(executor, ClusterExecutor):
         return executor
     distributed = sys.modules.get("distributed")

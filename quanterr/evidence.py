@@ -21,11 +21,11 @@ from bounds.verbs import Relaxation
 from .certificates import Claim, DiagonalProof, LayerCertificate, file_name, write
 from .contestants import Contestant
 from .errors import QuanterrError
+from .execution import result_of
 from .grams import shared_gram
 from .layers.layer import Chunk, Layer, Piece
 from .part_proofs import AnyCertificate, PartProof, PartsProof, compact, proven_value
 from .units import RowResults, Unit, problem_of
-from .workers import workers
 
 #: Steps on `y`: 300 instead of 80 gain 0.03 … 0.15 dB on pruned rows for three times the time.
 ROUNDS = 80
@@ -125,8 +125,7 @@ def write_certificates(
     *,
     dual: str,
     title: str,
-    executor: Executor | None,
-    jobs: int,
+    pool: Executor,
     begins: Callable[[str], object] | None = None,
 ) -> list[Path]:
     """Write one file for every layer of `solved`: results by (layer, chunk), then contestant.
@@ -143,22 +142,21 @@ def write_certificates(
         A dual bound above the error achieved.
     """
     paths = []
-    with workers(executor, jobs) as pool:
-        for layer in layers:
-            chunks = [c for c in layer.chunks(width) if (layer.name, c.index) in solved]
-            if not chunks:
-                continue  # every chunk was refused, and is named as such
-            if begins is not None:
-                begins(layer.name)
-            claims = tuple(_claims(layer, chunks, solved, dual, pool))
-            certificate = LayerCertificate(
-                layer.name, title, layer.samples, layer.damping, layer.weight,
-                tuple(np.stack([_symmetric(piece.gram) for piece in chunk.pieces]) for chunk in chunks),
-                tuple((chunk.columns.start, chunk.columns.stop) for chunk in chunks),
-                tuple(chunk.index for chunk in chunks), claims, _versions(),
-            )  # fmt: skip
-            paths.append(folder / file_name(layer.name))
-            write(certificate, paths[-1])
+    for layer in layers:
+        chunks = [c for c in layer.chunks(width) if (layer.name, c.index) in solved]
+        if not chunks:
+            continue  # every chunk was refused, and is named as such
+        if begins is not None:
+            begins(layer.name)
+        claims = tuple(_claims(layer, chunks, solved, dual, pool))
+        certificate = LayerCertificate(
+            layer.name, title, layer.samples, layer.damping, layer.weight,
+            tuple(np.stack([_symmetric(piece.gram) for piece in chunk.pieces]) for chunk in chunks),
+            tuple((chunk.columns.start, chunk.columns.stop) for chunk in chunks),
+            tuple(chunk.index for chunk in chunks), claims, _versions(),
+        )  # fmt: skip
+        paths.append(folder / file_name(layer.name))
+        write(certificate, paths[-1])
     return paths
 
 
@@ -175,12 +173,12 @@ def _proofs(parts: list[list[tuple[Unit, RowResults]]], dual: str, pool: Executo
     """All proofs of one claim are of one class: any wide unit that has more than a diagonal makes them parts."""
     if DUALS[dual] is None:
         return [[None] * len(part) for part in parts]
-    flying: list[list[Future[Proven]]]
+    flying: list[list[tuple[Unit, Future[Proven]]]]
     if any(unit.wide and not isinstance(unit.relaxation, DiagonalSplit) for part in parts for unit, _ in part):
-        flying = [[pool.submit(prove_parts, unit) for unit, _ in part] for part in parts]
+        flying = [[(unit, pool.submit(prove_parts, unit)) for unit, _ in part] for part in parts]
     else:
-        flying = [[pool.submit(prove_unit, u, dual, bool(r.dual.any())) for u, r in part] for part in parts]
-    return [[future.result() for future in futures] for futures in flying]
+        flying = [[(u, pool.submit(prove_unit, u, dual, bool(r.dual.any()))) for u, r in part] for part in parts]
+    return [[result_of(future, str(unit)) for unit, future in futures] for futures in flying]
 
 
 def _claim(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bounds import DiagonalSplit
 
 from .errors import ChunkRefused, QuanterrError
 from .units import RowResults, Unit, solve_unit
-from .workers import count, died, workers
+from .workers import count, died
 
 if TYPE_CHECKING:
     from .store import Store
 
-Flying = dict[Future[list[RowResults]], Unit]
 Outcome = list[RowResults] | ChunkRefused
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 #: Most units in flight, with fewer than 22 workers, and most bytes of them once every worker has one.
 UNITS, IN_FLIGHT = 64, 2**30
 
@@ -57,8 +58,7 @@ def _work(unit: Unit) -> float:
 def run(
     units: list[Unit],
     store: Store | None,
-    executor: Executor | None,
-    jobs: int,
+    pool: Executor,
     progress: Callable[[Progress], None] | None,
 ) -> Generator[tuple[Unit, Outcome], None, None]:
     """Every unit with its results, from the store where it has them, in the order in which they are known."""
@@ -80,7 +80,7 @@ def run(
         progress(Progress(done, total, reused, 0.0, None))
     # The dearest units first: the last ones to finish are then small, and workers end together.
     pending.sort(key=_work, reverse=True)
-    for unit, results in _computed(pending, executor, jobs):
+    for unit, results in _computed(pending, pool):
         if store is not None and not isinstance(results, ChunkRefused):
             store.put(((unit.key(i), result) for i, result in enumerate(results)), unit.budget)
         done += unit.rows * len(unit.contestants)
@@ -100,56 +100,63 @@ def _stored(unit: Unit, store: Store | None) -> dict[int, RowResults]:
     return {i: result for i, result in found.items() if result is not None}
 
 
-def _computed(units: list[Unit], executor: Executor | None, jobs: int) -> Iterator[tuple[Unit, Outcome]]:
-    if not units:
-        return
-    with workers(executor, min(jobs, len(units))) as pool:
-        flying: Flying = {}
+def _computed(units: list[Unit], pool: Executor) -> Iterator[tuple[Unit, Outcome]]:
+    for unit, future in spread(solve_unit, units, pool, lambda unit: unit.nbytes):
         try:
-            yield from _spread(units, pool, flying)
-        finally:
-            for future in flying:
-                future.cancel()
+            yield unit, result_of(future, str(unit))
+        except ChunkRefused as refusal:
+            yield unit, refusal
 
 
-def _spread(units: list[Unit], pool: Executor, flying: Flying) -> Iterator[tuple[Unit, Outcome]]:
-    """Units through an executor, a bounded number in flight: for memory, and a quick end."""
-    queue = deque(units)
+def spread(
+    function: Callable[[Task], Result], tasks: Iterable[Task], pool: Executor, size: Callable[[Task], int]
+) -> Iterator[tuple[Task, Future[Result]]]:
+    """Tasks through an executor and their futures as they are done; a bounded number and size (bytes) in flight."""
+    queue, flying = deque(tasks), dict[Future[Result], Task]()
     held, at_once = 0, count(pool)
-    while queue or flying:
-        while queue and _room(len(flying), held, at_once, queue[0]):
-            unit = queue.popleft()
-            held += unit.nbytes
-            flying[pool.submit(solve_unit, unit)] = unit
-        for future in wait(flying, return_when=FIRST_COMPLETED).done:
-            unit = flying.pop(future)
-            held -= unit.nbytes
-            yield unit, _outcome(future, unit)
+    try:
+        while queue or flying:
+            while queue and _room(len(flying), held + size(queue[0]), at_once):
+                task = queue.popleft()
+                held += size(task)
+                flying[pool.submit(function, task)] = task
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                task = flying.pop(future)
+                held -= size(task)
+                yield task, future
+    finally:
+        for future in flying:
+            future.cancel()
 
 
-def _room(flying: int, held: int, at_once: int, unit: Unit) -> bool:
+def _room(flying: int, held: int, at_once: int) -> bool:
     if flying < max(1, at_once):
         return True
-    return at_once > 0 and flying < max(UNITS, 3 * at_once) and held + unit.nbytes <= IN_FLIGHT
+    return at_once > 0 and flying < max(UNITS, 3 * at_once) and held <= IN_FLIGHT
 
 
-def _outcome(future: Future[list[RowResults]], unit: Unit) -> Outcome:
+def result_of(future: Future[Result], place: str) -> Result:
+    """What a task returned or raised; `place` names the layer where the worker, not the task, failed.
+
+    Raises
+    ------
+    QuanterrError
+        A worker or the connection to the workers is lost, or memory is too small.
+    """
     kept = "what was solved is kept in the store: run again"
     try:
         return future.result()
-    except ChunkRefused as refusal:
-        return refusal
     except CancelledError as error:
         raise QuanterrError(f"the connection to the workers was lost; {kept} when they are back") from error
     except MemoryError as error:
         raise QuanterrError(
-            f"{unit}: a worker has too little memory; {kept} with more, or with fewer --jobs"
+            f"{place}: a worker has too little memory; {kept} with more, or with fewer --jobs"
         ) from error
     except Exception as error:
         if not died(error):
-            error.add_note(f"while {unit} was solved")
+            error.add_note(f"at {place}")
             raise
         raise QuanterrError(
-            f"{unit}: a worker process died ({error}), probably for lack of memory; {kept} with more memory a worker, "
+            f"{place}: a worker process died ({error}), probably for lack of memory; {kept} with more memory a worker, "
             "or with fewer --jobs"
         ) from error

@@ -24,7 +24,7 @@ import quanterr.cluster
 import quanterr.execution
 from quanterr import Progress, QuanterrError, Store, certify
 from quanterr.certificates import file_name
-from quanterr.cluster import ClusterExecutor, connected, run_unit, versions
+from quanterr.cluster import ClusterExecutor, connected, run_task, versions
 from quanterr.units import RowResults, Unit, solve_unit
 
 from .conftest import make_layer
@@ -135,8 +135,8 @@ def test_large_arrays_travel_once(cluster: Cluster, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(quanterr.cluster, "LARGE", 1000)
     assert _timeless(certify([layer], bits=(2, 16), chunk=None, executor=executor)) == here
     names = [fn.__name__ for fn in sent]
-    assert names.count("Arrays") == 1 + 7  # the Gram, and the weights of seven batches of rows
-    assert names.count("run_unit") == 2 * 7
+    assert names.count("Block") == 1 + 7  # the Gram, and the weights of seven batches of rows
+    assert names.count("run_task") == 2 * 7
     deadline = time.monotonic() + 20
     while (left := executor.client.run_on_scheduler(_tasks)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -274,9 +274,9 @@ def test_other_versions_are_refused(tmp_path: Path) -> None:
                         ClusterExecutor(client.get_executor())
             finally:
                 end(worker)
-    task = pickle.dumps((len, [], ()))
+    task = pickle.dumps((len, ([],), {}))
     with pytest.raises(QuanterrError, match=r"worker on \S+ has numpy \S+ where this process has numpy 9:"):
-        run_unit({**versions(), "numpy": "numpy 9"}, task, None, None)
+        run_task({**versions(), "numpy": "numpy 9"}, task)
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
