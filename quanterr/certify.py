@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +22,8 @@ from .evidence import DUALS, write_certificates
 from .execution import Progress, run
 from .plan import raised, units
 from .report import LayerFacts, Record, Report
+from .scale_free import Place as ScalePlace
+from .scale_free import ScaleFree, ScaleFreeJob, search_scales
 from .scaling import SCALES
 from .tally import Tally
 from .units import Unit
@@ -153,18 +155,26 @@ def certify(
                     remarks.append(f"{results}; the quick bounds stand")
                 else:
                     solved[unit.layer, unit.chunk].improve(unit, results)
+    total = sum(unit.rows * len(unit.contestants) for unit in plan)
+
+    def now(doing: str, layer: str) -> None:
+        if progress is not None:
+            progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
+
+    any_scale = search_scales(
+        _losers(solved), store, executor, jobs, begins=lambda place: now("every scale of", place[0])
+    )
     methods = list(dict.fromkeys(rival.method for rival in rivals))
-    records, facts = sorted(_records(solved), key=_order(plan, methods)), tuple(map(_facts, layers))
+    records, facts = sorted(_records(solved, any_scale), key=_order(plan, methods)), tuple(map(_facts, layers))
     report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
     if store is not None:
         store.add_run(title, report.to_dicts(), report.facts())
     if certificates is not None:
         ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
         found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
-        total = sum(unit.rows * len(unit.contestants) for unit in plan)
         write_certificates(
             layers, chunk, found, Path(certificates), dual=dual, title=title, executor=executor, jobs=jobs,
-            begins=lambda name: progress and progress(Progress(total, total, 0, time.monotonic() - began, None, name)),
+            begins=lambda name: now("certificate of", name),
         )  # fmt: skip
     return report
 
@@ -187,9 +197,29 @@ def _rivals(bits: Sequence[int], names: Sequence[str] | None, mask_cost: int, co
     return tuple(contestant for method in zip(*each, strict=True) for contestant in method)
 
 
-def _records(solved: dict[Place, Tally]) -> Iterator[Record]:
+def _records(solved: dict[Place, Tally], any_scale: Mapping[ScalePlace, ScaleFree] | None = None) -> Iterator[Record]:
     for (layer, index), tally in solved.items():
-        yield from tally.records(layer, index)
+        known = {rival: free.lower for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
+        yield from tally.records(layer, index, known)
+
+
+def _losers(solved: dict[Place, Tally]) -> dict[ScalePlace, ScaleFreeJob]:
+    """What has a scale and is worse than a rival at the scale of the run: is it worse at every scale?"""
+    goals: dict[ScalePlace, set[float]] = defaultdict(set)
+    for place, tally in solved.items():
+        rivals = {(rival.method, rival.bits): rival for rival in tally.parts}
+        for pair in Report(tuple(tally.records(*place))).pairs():
+            if pair.at_scale:
+                loser = pair.loser_at_scale
+                winner = pair.first if loser is pair.second else pair.second
+                goals[*place, rivals[loser.method, loser.bits]].add(winner.error_upper)
+    return {
+        (layer, index, rival): ScaleFreeJob(
+            tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in solved[layer, index].parts[rival]),
+            tuple(sorted(errors)),
+        )
+        for (layer, index, rival), errors in goals.items()
+    }
 
 
 def _to_refine(plan: list[Unit], solved: dict[Place, Tally], refine: str, effort: Effort) -> Iterator[Unit]:

@@ -231,7 +231,7 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
             if now.rows_done == now.rows_total:
                 left = f"{now.seconds:.1f} s"
             if now.writing:
-                left = f"certificate of {now.writing}"
+                left = now.writing
             bar.update(task, total=now.rows_total, completed=now.rows_done, left=left)
 
         yield show

@@ -25,7 +25,7 @@ Outcome = list[RowResults] | ChunkRefused
 class Progress:
     """How far a run is, in (row, contestant) pairs; `seconds_left` is an estimate, None at first.
 
-    When all are done, `writing` names the layer whose certificate is being made.
+    When all are done, `writing` says what else is being made, such as the certificate of which layer.
     """
 
     rows_done: int

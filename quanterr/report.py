@@ -44,6 +44,8 @@ class Record:
     (a `(D, y)` anyone can recheck), `search` (needs a rerun) or both, row by row. `seconds`: processor time.
     `contestant` is the name of what is stored (`quanterr.contestants.named`), in `storage` bits a weight and
     `mask_bits` more for what says which weights are kept; empty and None in runs stored before they were kept.
+    `error_lower` holds for the scale of the run; `error_lower_any_scale` for every positive scale, one for all rows. It
+    is 0 where nobody asked, and None where codes have no scale to choose (or only the one at hand is meant).
     """
 
     layer: str
@@ -63,6 +65,7 @@ class Record:
     contestant: str = ""
     storage: float | None = None
     mask_bits: float | None = None
+    error_lower_any_scale: float | None = None
 
     @property
     def snr_db(self) -> float:
@@ -71,42 +74,60 @@ class Record:
 
     @property
     def snr_limit_db(self) -> float:
-        """No algorithm can exceed this SNR."""
+        """No algorithm can exceed this SNR, at the scale of the run."""
         return decibels(self.energy, self.error_lower)
+
+    @property
+    def unbeatable_error(self) -> float:
+        """No algorithm and no scale gets below this error: to be better than all of them, a rival must."""
+        return self.error_lower if self.error_lower_any_scale is None else self.error_lower_any_scale
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The comparison of two records; `margin_db` is proven when decided, else how far the bounds overlap (≤ 0)."""
+    """The comparison of two records; `margin_db` is proven when decided, else how far the bounds overlap (≤ 0).
+
+    `at_scale` is who is better at the scale of the run where that does not hold for every scale.
+    """
 
     layer: str
     chunk: int
     bits: int
     outcome: Outcome
     margin_db: float
+    at_scale: Outcome | None = None
 
 
 @dataclass(frozen=True)
 class Duel:
     """The comparison of two contestants: `better` is a method, or empty where the bounds overlap.
 
-    `margin_db` is proven when decided, else how far the bounds overlap (≤ 0).
+    `margin_db` is proven when decided, else how far the bounds overlap (≤ 0). `at_scale` is the method that is better
+    at the scales of the run, while another scale of the other one might not lose.
     """
 
     first: Record
     second: Record
     better: str
     margin_db: float
+    at_scale: str = ""
+
+    @property
+    def loser_at_scale(self) -> Record:
+        """The side of which every scale has to lose before the other one is better."""
+        return self.second if (self.better or self.at_scale) == self.first.method else self.first
 
 
 def duel(first: Record, second: Record) -> Duel:
-    """Better means: an achieved SNR above the other's limit."""
+    """Better means: an achieved SNR above the other's limit, at every scale that the other may choose."""
     first_over = first.snr_db - second.snr_limit_db
     second_over = second.snr_db - first.snr_limit_db
-    if first.error_upper < second.error_lower:
-        return Duel(first, second, first.method, first_over)
-    if second.error_upper < first.error_lower:
-        return Duel(first, second, second.method, second_over)
+    for one, other, back in ((first, second, second_over), (second, first, first_over)):
+        if one.error_upper < other.error_lower:
+            over = one.snr_db - decibels(other.energy, other.unbeatable_error)
+            if one.error_upper < other.unbeatable_error:
+                return Duel(first, second, one.method, over)
+            return Duel(first, second, "", max(over, back), one.method)
     return Duel(first, second, "", 0.0 if math.isnan(first_over) else max(first_over, second_over))
 
 
@@ -114,7 +135,8 @@ def judge(quantization: Record, pruning: Record) -> Verdict:
     """The duel of the two methods at equal storage."""
     found = duel(quantization, pruning)
     outcome = Outcome(found.better or Outcome.UNDECIDED)
-    return Verdict(quantization.layer, quantization.chunk, quantization.bits or 0, outcome, found.margin_db)
+    here = Outcome(found.at_scale) if found.at_scale else None
+    return Verdict(quantization.layer, quantization.chunk, quantization.bits or 0, outcome, found.margin_db, here)
 
 
 @dataclass(frozen=True)
@@ -152,7 +174,9 @@ class Report:
         """The report that `to_dicts` and `facts` wrote."""
         known = facts or {}
         layers = tuple(LayerFacts(**(layer | {"notes": tuple(layer["notes"])})) for layer in known.get("layers", ()))
-        return cls(tuple(Record(**d) for d in dicts), title, tuple(known.get("refused", ())), layers)
+        # runs from before it was kept claim nothing about other scales
+        unasked = [d if "error_lower_any_scale" in d else d | _no_other_scale(d) for d in dicts]
+        return cls(tuple(Record(**d) for d in unasked), title, tuple(known.get("refused", ())), layers)
 
     def to_dicts(self) -> list[dict[str, object]]:
         return [asdict(record) for record in self.records]
@@ -206,17 +230,18 @@ class Report:
                 yield duel(first, second)
 
     def duels(self) -> pd.DataFrame:
-        """`layer, chunk, bits, first, second, better, margin_db`, the name, storage and mask bits of both.
+        """`layer, chunk, bits, first, second, better, margin_db, at_scale`, name, storage and mask bits of both.
 
-        `better` is `first`'s method, `second`'s or `undecided`; `bits` is undefined for named contestants.
+        `better` is `first`'s method, `second`'s or `undecided`; `at_scale` is who is better at the scale of the run
+        only; `bits` is undefined for named contestants.
         """
         import pandas as pd
 
-        columns = ["layer", "chunk", "bits", "first", "second", "better", "margin_db"]
+        columns = ["layer", "chunk", "bits", "first", "second", "better", "margin_db", "at_scale"]
         sides = ["contestant", "storage", "mask_bits"]
         rows = [
             (d.first.layer, d.first.chunk, d.first.bits, d.first.method, d.second.method, d.better or "undecided",
-             d.margin_db, *(getattr(side, name) for name in sides for side in (d.first, d.second)))
+             d.margin_db, d.at_scale, *(getattr(side, name) for name in sides for side in (d.first, d.second)))
             for d in self.pairs()
         ]  # fmt: skip
         return pd.DataFrame(rows, columns=[*columns, *(f"{n}_{side}" for n in sides for side in ("first", "second"))])
@@ -272,3 +297,7 @@ class Report:
         from .report_page import fragment
 
         return fragment(self)
+
+
+def _no_other_scale(record: dict[str, Any]) -> dict[str, Any]:
+    return {"error_lower_any_scale": 0.0 if record.get("method") == Method.QUANTIZATION else None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -33,7 +33,8 @@ class Tally:
                 if known.first_row == unit.first_row:
                     self.parts[contestant][place] = (unit, old.joined(result))
 
-    def records(self, layer: str, chunk: int) -> Iterator[Record]:
+    def records(self, layer: str, chunk: int, any_scale: Mapping[Contestant, float] | None = None) -> Iterator[Record]:
+        """One a contestant; `any_scale` has the lower bounds for every scale, for those that were asked."""
         for contestant, parts in self.parts.items():
             parts.sort(key=lambda part: part[0].first_row)
             results = [result for _, result in parts]
@@ -62,6 +63,7 @@ class Tally:
                 contestant=contestant.name,
                 storage=contestant.storage(parts[0][0].columns),
                 mask_bits=contestant.mask_bits,
+                error_lower_any_scale=(any_scale or {}).get(contestant, 0.0) if contestant.scaled else None,
             )
 
 
