@@ -68,12 +68,12 @@ def solve_layer(
     keeps = [int(keep) for keep in keeps]
     curves = [start(*part) for part in parts]
     while True:
-        before = sum(c.searches for c in curves)
+        before = _total(curves, "searches")
         lower, upper = (np.concatenate([getattr(c, side) for c in curves]) for side in ("lower", "upper"))
         wanted = asks(lower, upper, keeps)
         if wanted:
             curves = [prove(*part, c, wanted, method) for part, c in zip(parts, curves, strict=True)]
-        if sum(c.searches for c in curves) == before:
+        if _total(curves, "searches") == before:
             break
     return [_solution(parts, curves, lower, upper, keep, method) for keep in keeps]
 
@@ -108,8 +108,12 @@ def _solution(
     else:
         stopped = Status.ROUNDING
     x, errors = (np.concatenate(both) for both in zip(*found, strict=True))
-    counts = sum(c.searches for c in curves), sum(c.nodes for c in curves)
+    counts = _total(curves, "searches"), _total(curves, "nodes")
     return judged(x, errors, spent, allocate(lower, keep).bound, stopped, *counts)
+
+
+def _total(curves: list[RowCurves], name: str) -> int:
+    return int(sum(getattr(c, name).sum() for c in curves))
 
 
 def judged(
