@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .exact.exhaustive import Exhaustive
     from .exact.gurobi import Gurobi
     from .exact.layer_subset import LayerSolution, solve_layer
+    from .local.layer_bounds import bound_layer
     from .local.local_search import LocalSearch
     from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
     from .relaxation.block import BlockSplit
@@ -60,6 +61,7 @@ _SOLVERS = {
     "Gurobi": "exact.gurobi",
     "LayerSolution": "exact.layer_subset",
     "solve_layer": "exact.layer_subset",
+    "bound_layer": "local.layer_bounds",
     "LocalSearch": "local.local_search",
     "BlockSplit": "relaxation.block",
     "IntervalSplit": "relaxation.interval",
@@ -106,6 +108,7 @@ __all__ = [
     "Spectral",
     "Status",
     "allocate",
+    "bound_layer",
     "in_code_units",
     "lower_bound",
     "safe_value",

@@ -217,19 +217,37 @@ def _verify_own(problem: LeastSquares, certificate: BlockCertificate, row: int) 
         raise CertificateError(f"the D of row {row}: {error}") from error
 
 
-def evaluate(problem: LeastSquares, split: BlockDiagonal, y: Array, blur: Array | None = None) -> Array:
+def evaluate(
+    problem: LeastSquares, split: BlockDiagonal, y: Array, blur: Array | None = None, every: bool = False
+) -> Array:
     """The right side of the inequality less its rounding, (rows,), given `M ⪰ 0`; −∞ where nothing is proven.
+
+    For `every` size 0, 1, …, columns of a `Sparse` set: (columns + 1, rows).
 
     The exact `g = My` lies within `slack` of the computed one; the minimum is safe for all such `g`. A target moved
     by `e`, `|e| ≤ blur`, moves `g` by `−De` and the value by `eᵀDe − 2gᵀe`.
     """
+    n = problem.columns
     with np.errstate(all="ignore"):
-        g, slack = _gradient(problem, split, y)
+        g = y @ problem.gram.array
+        slack = gamma(n + 4) * (np.abs(y) @ np.abs(problem.gram.array))
+        widest = max((block.size for block in split.blocks), default=0)
+        for block, d in zip(split.blocks, split.matrices, strict=True):
+            g[:, block] -= y[:, block] @ d
+            slack[:, block] += gamma(n + widest + 4) * (np.abs(y[:, block]) @ np.abs(d))
+        slack += 2 * UNIT_ROUNDOFF * np.abs(g) + UNDERFLOW * (y != 0).any(axis=-1, keepdims=True)
+        slack *= 1 + gamma(2 * n + 8)
         moved = moving(split, g, slack, blur)
-        least = minima.of(problem.feasible).safe_minimum(
-            problem.feasible, split.blocks, split.matrices, g, slack, problem.target
-        )
-        return _right_side(least, y, g, slack, moved)
+        if every:
+            least = safe_minima(split.blocks, split.matrices, g, slack, problem.target)
+        else:
+            least = minima.of(problem.feasible).safe_minimum(
+                problem.feasible, split.blocks, split.matrices, g, slack, problem.target
+            )
+        lost = (np.abs(y) * (slack + gamma(n + 4) * np.abs(g))).sum(axis=-1) + moved + UNDERFLOW
+        value = least - np.einsum("ri,ri->r", y, g)
+        value = value - 1.01 * lost - 4 * UNIT_ROUNDOFF * (np.abs(value) + np.abs(least))
+    return np.where(np.isfinite(value), value, -np.inf)
 
 
 def evaluate_curve(problem: LeastSquares, certificate: BlockCertificate) -> Array:
@@ -237,32 +255,7 @@ def evaluate_curve(problem: LeastSquares, certificate: BlockCertificate) -> Arra
     certificate = _checked(problem, certificate)
     if not certificate.split.shared:
         return np.concatenate([evaluate_curve(*_single(problem, certificate, row)) for row in range(problem.rows)])
-    with np.errstate(all="ignore"):
-        g, slack = _gradient(problem, certificate.split, certificate.y)
-        least = safe_minima(certificate.blocks, certificate.matrices, g, slack, problem.target)
-        return _right_side(least, certificate.y, g, slack).T
-
-
-def _gradient(problem: LeastSquares, split: BlockDiagonal, y: Array) -> tuple[Array, Array]:
-    """The computed `My` and how far it may be from the exact one."""
-    n = problem.columns
-    g = y @ problem.gram.array
-    slack = gamma(n + 4) * (np.abs(y) @ np.abs(problem.gram.array))
-    widest = max((block.size for block in split.blocks), default=0)
-    for block, d in zip(split.blocks, split.matrices, strict=True):
-        g[:, block] -= y[:, block] @ d
-        slack[:, block] += gamma(n + widest + 4) * (np.abs(y[:, block]) @ np.abs(d))
-    slack += 2 * UNIT_ROUNDOFF * np.abs(g) + UNDERFLOW * (y != 0).any(axis=-1, keepdims=True)
-    slack *= 1 + gamma(2 * n + 8)
-    return g, slack
-
-
-def _right_side(least: Array, y: Array, g: Array, slack: Array, moved: Array | float = 0.0) -> Array:
-    """`least − yᵀg` less its rounding and `moved`; `least` (rows,) or (several, rows)."""
-    lost = (np.abs(y) * (slack + gamma(y.shape[1] + 4) * np.abs(g))).sum(axis=-1) + moved + UNDERFLOW
-    value = least - np.einsum("ri,ri->r", y, g)
-    value = value - 1.01 * lost - 4 * UNIT_ROUNDOFF * (np.abs(value) + np.abs(least))
-    return np.where(np.isfinite(value), value, -np.inf)
+    return evaluate(problem, certificate.split, certificate.y, every=True).T
 
 
 def moving(split: BlockDiagonal, g: Array, slack: Array, blur: Array | None) -> Array | float:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +39,23 @@ STATUSES = tuple(Status)
 DIAGONAL = DiagonalSplit()
 
 
+class Task(Protocol):
+    """Something else than solving row by row: a step of a search that spans the units of a chunk."""
+
+    @property
+    def identity(self) -> bytes:
+        """All that its results depend on beside the rows and the unit's search: part of their key."""
+
+    def solve(self, gram: Gram, weight: Array, rows: slice) -> RowResults:
+        """Results of the rows of one Gram matrix, which are `rows` among those of the unit."""
+
+
 @dataclass(frozen=True)
 class Unit:
     """Solve every row of `pieces` for each of `contestants`, which all need a scale or none does.
 
     `scales` (contestants, rows): weight units per code step of every row, pieces concatenated; unused without codes.
-    `relaxation` bounds the rows that `search` leaves open.
+    `relaxation` bounds the rows that `search` leaves open. A `task` is done instead, where there is one.
     """
 
     layer: str
@@ -53,6 +65,7 @@ class Unit:
     scales: Array
     search: Search
     relaxation: Relaxation = DIAGONAL
+    task: Task | None = None
 
     @property
     def wide(self) -> bool:
@@ -95,7 +108,8 @@ class Unit:
         digest = hashlib.sha256()
         feasible = self.feasible(index)
         kind = Method.QUANTIZATION if self.scaled else Method.PRUNING
-        digest.update(repr((RESULT_VERSION, kind.value, feasible)).encode())
+        what = (RESULT_VERSION, kind.value, feasible) if self.task is None else (RESULT_VERSION, self.task.identity)
+        digest.update(repr(what).encode())
         if isinstance(feasible, Codebook):  # its repr leaves levels out
             digest.update(feasible.array.tobytes())
         if self.wide:  # results of every effort are kept beside each other
@@ -190,7 +204,10 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
         try:
             gram = shared_gram(piece.gram)
             step = scale if unit.scaled else None
-            yield solve_rows(gram, piece.weight, unit.feasible(index), unit.search, step, unit.relaxation)
+            if unit.task is not None:
+                yield unit.task.solve(gram, piece.weight, slice(row, row + rows))
+            else:
+                yield solve_rows(gram, piece.weight, unit.feasible(index), unit.search, step, unit.relaxation)
         except (ProblemError, CertificateError) as error:
             raise ChunkRefused(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "

@@ -64,21 +64,22 @@ def solve_layer(
         Shapes that do not fit, a budget out of range, a Gram matrix that is singular beyond dead columns.
     """
     method = method or BranchAndBound()
-    parts = _parts(gram, weight)
+    parts = grams_and_rows(gram, weight)
     keeps = [int(keep) for keep in keeps]
     curves = [start(*part) for part in parts]
     while True:
-        before = sum(c.searches for c in curves)
+        before = _total(curves, "searches")
         lower, upper = (np.concatenate([getattr(c, side) for c in curves]) for side in ("lower", "upper"))
         wanted = asks(lower, upper, keeps)
         if wanted:
             curves = [prove(*part, c, wanted, method) for part, c in zip(parts, curves, strict=True)]
-        if sum(c.searches for c in curves) == before:
+        if _total(curves, "searches") == before:
             break
     return [_solution(parts, curves, lower, upper, keep, method) for keep in keeps]
 
 
-def _parts(gram: object, weight: object) -> list[tuple[Gram, Array]]:
+def grams_and_rows(gram: object, weight: object) -> list[tuple[Gram, Array]]:
+    """Each Gram with its rows, as `solve_layer` takes them."""
     if isinstance(gram, Gram):
         grams = [gram]
     elif isinstance(gram, Sequence) and gram and all(isinstance(one, Gram) for one in gram):
@@ -102,18 +103,32 @@ def _solution(
     spent = allocate(upper, keep).keep
     shares = np.split(spent, np.cumsum([len(weight) for _, weight in parts])[:-1])
     found = [c.weights(*part, share) for part, c, share in zip(parts, curves, shares, strict=True)]
-    reached = math.fsum(np.concatenate([errors for _, errors in found]).tolist())
-    reached = math.nextafter(reached, math.inf) if reached else 0.0
-    bound = allocate(lower, keep).bound
-    if bound > reached:
-        raise BoundsDisagree(f"lower bound {bound!r} of the layer exceeds its upper bound {reached!r}")
-    if reached - bound <= CLOSED * reached:
-        status = Status.CLOSED
-    elif any(c.stuck.any() for c in curves):
-        status = Status.TIME_LIMIT if method.time_limit < math.inf else Status.NODE_LIMIT
+    if any(c.stuck.any() for c in curves):
+        stopped = Status.TIME_LIMIT if method.time_limit < math.inf else Status.NODE_LIMIT
     else:
-        status = Status.ROUNDING
-    return LayerSolution(
-        np.concatenate([x for x, _ in found]), spent, reached, bound, status,
-        sum(c.searches for c in curves), sum(c.nodes for c in curves),
-    )  # fmt: skip
+        stopped = Status.ROUNDING
+    x, errors = (np.concatenate(both) for both in zip(*found, strict=True))
+    counts = _total(curves, "searches"), _total(curves, "nodes")
+    return judged(x, errors, spent, allocate(lower, keep).bound, stopped, *counts)
+
+
+def _total(curves: list[RowCurves], name: str) -> int:
+    return int(sum(getattr(c, name).sum() for c in curves))
+
+
+def judged(
+    x: Array, errors: Array, keep: NDArray[np.int64], lower: float, stopped: Status, searches: int = 0, nodes: int = 0
+) -> LayerSolution:
+    """What is found and proven; `errors` (rows,) are safe, `stopped` says why the bounds do not meet.
+
+    Raises
+    ------
+    BoundsDisagree
+        The lower bound exceeds the upper one.
+    """
+    upper = math.fsum(errors.tolist())
+    upper = math.nextafter(upper, math.inf) if upper else 0.0
+    if lower > upper:
+        raise BoundsDisagree(f"lower bound {lower!r} of the layer exceeds its upper bound {upper!r}")
+    status = Status.CLOSED if upper - lower <= CLOSED * upper else stopped
+    return LayerSolution(x, keep, upper, lower, status, searches, nodes)

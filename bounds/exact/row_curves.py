@@ -45,27 +45,36 @@ class RowCurves:
         Error of the best support known, non-increasing: plain float64, to be recomputed from the weights of a support.
     kept : (rows, columns + 1, columns) int8, the supports; 1 where kept
     stuck : (rows, columns + 1) True where a search was cut short
-    searches, nodes : how many searches were run, and their nodes
+    searches, nodes : (rows,) how many searches were run, and their nodes
     """
 
     lower: Array
     upper: Array
     kept: Mask
     stuck: NDArray[np.bool_]
-    searches: int = 0
-    nodes: int = 0
+    searches: NDArray[np.int64]
+    nodes: NDArray[np.int64]
 
     def weights(self, gram: Gram, weight: Array, keep: NDArray[np.int64]) -> tuple[Array, Array]:
-        """The least-squares weights of the best supports with `keep` (rows,) columns, and their safe errors (rows,)."""
-        problem = LeastSquares(gram, weight, Sparse(gram.columns))
-        metric = metric_of(gram)
-        target, power = metric.scale(problem.target)
-        on = self.kept[np.arange(len(keep)), keep][:, metric.live]
-        x = np.zeros_like(problem.target)
-        x[:, metric.live] = np.ldexp(np.ldexp(metric.fit(target, on), power[:, None]), -metric.power)
-        whole = keep >= np.count_nonzero(problem.target[:, metric.live], axis=1)
-        x[np.ix_(whole, metric.live)] = problem.target[np.ix_(whole, metric.live)]
-        return x, problem.upper(x)
+        """`fitted` to the best supports with `keep` (rows,) columns."""
+        return fitted(gram, weight, self.kept[np.arange(len(keep)), keep])
+
+
+def fitted(gram: Gram, weight: Array, kept: Mask) -> tuple[Array, Array]:
+    """The weights of least error on each support, (rows, columns), and their safe errors, (rows,).
+
+    A support with all non-zeros of a row on live columns gives that row itself there.
+    """
+    problem = LeastSquares(gram, weight, Sparse(gram.columns))
+    metric = metric_of(gram)
+    live = metric.live
+    target, power = metric.scale(problem.target)
+    on = kept[:, live]
+    x = np.zeros_like(problem.target)
+    x[:, live] = np.ldexp(np.ldexp(metric.fit(target, on), power[:, None]), -metric.power)
+    whole = ~((problem.target[:, live] != 0.0) & (on == 0)).any(axis=1)
+    x[np.ix_(whole, live)] = problem.target[np.ix_(whole, live)]
+    return x, problem.upper(x)
 
 
 def start(gram: Gram, weight: Array) -> RowCurves:
@@ -102,7 +111,8 @@ def start(gram: Gram, weight: Array) -> RowCurves:
     row, keep = np.nonzero(free)
     kept[row, keep] = ((problem.target != 0.0) & ~gram.dead)[row]
     _inherit(upper, kept, live)
-    return RowCurves(lower, upper, kept, np.zeros(upper.shape, dtype=np.bool_))
+    none = np.zeros(rows, dtype=np.int64)
+    return RowCurves(lower, upper, kept, np.zeros(upper.shape, dtype=np.bool_), none, none)
 
 
 def prove(
@@ -124,7 +134,7 @@ def prove(
     kept, stuck = curves.kept.copy(), curves.stuck.copy()
     enough = ENOUGH + method.gap_tol + 2.0 * metric.allowance
     deadline = time.monotonic() + method.time_limit if method.time_limit < math.inf else math.inf
-    searches, nodes = curves.searches, curves.nodes
+    searches, nodes = curves.searches.copy(), curves.nodes.copy()
     while wanted and metric.allowance < 1.0:
         need = np.max([ask.line(upper) for ask in wanted], axis=0)
         goal = np.minimum(upper, np.max([ask.line(upper) + BEYOND * ask.price for ask in wanted], axis=0))
@@ -140,7 +150,8 @@ def prove(
         better = np.flatnonzero(found.improved)
         kept[row[better], keep[better]] = found.kept[better]
         upper[row[better], keep[better]] = np.minimum(upper[row, keep], found.error * unit[row])[better]
-        searches, nodes = searches + row.size, nodes + int(found.nodes.sum())
+        np.add.at(searches, row, 1)
+        np.add.at(nodes, row, found.nodes)
         _inherit(upper, kept, metric.live)
         lower = np.maximum.accumulate(lower[:, ::-1], axis=1)[:, ::-1]
     return RowCurves(np.ascontiguousarray(lower), upper, kept, stuck, searches, nodes)

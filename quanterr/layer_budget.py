@@ -1,0 +1,267 @@
+"""Pruning that spends its budget over all rows of a chunk: from error curves of rows to a record of the chunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bounds import BlockSplit, BranchAndBound, DiagonalSplit, LocalSearch, Status, allocate
+from bounds.allocation import asks
+from bounds.gram import Array
+from bounds.result import CLOSED
+
+from .contestants import DENSE_BITS, Contestant
+from .efforts import QUICK, Effort, NearNull
+from .errors import ChunkRefused
+from .layer_tasks import BoundCurves, FindPoints, FitSupports, ProveCurves, Sizes, StartCurves
+from .report import Record
+from .units import RowResults, Task, Unit
+
+Place = tuple[str, int]
+#: Layer, chunk, method and bits of a record.
+Side = tuple[str, int, str, int | None]
+Go = Callable[[list[Unit]], Iterator[tuple[Unit, list[RowResults] | ChunkRefused]]]
+#: The least favourable allocation is another one for each bound: rounds of lower curves.
+ROUNDS = 3
+SUFFIX = "_layer"
+
+
+def layer_wide(contestant: Contestant) -> Contestant | None:
+    """The same budget for the whole layer; None where the rows are not pruned freely."""
+    if contestant.scaled or contestant.group or contestant.block > 1 or contestant.keep == 1:
+        return None
+    return replace(contestant, method=contestant.method + SUFFIX)
+
+
+def same_pruning(first: str, second: str) -> bool:
+    """Whether two methods differ by their budget alone."""
+    return first.removesuffix(SUFFIX) == second.removesuffix(SUFFIX)
+
+
+@dataclass
+class _Chunk:
+    """What is known of one chunk; arrays of rows are those of its units, one after another."""
+
+    units: list[Unit]
+    contestants: list[Contestant]
+    curves: dict[int, RowResults] = field(default_factory=dict)
+    start: Array | None = None
+    points: dict[Contestant, dict[int, RowResults]] = field(default_factory=dict)
+    spent: dict[Contestant, Sizes] = field(default_factory=dict)
+    lower: dict[Contestant, Array] = field(default_factory=dict)
+    seconds: float = 0.0
+    refused: str = ""
+
+    @property
+    def wide(self) -> bool:
+        return self.units[0].wide
+
+    @property
+    def search(self) -> BranchAndBound:
+        """The exact search of a chunk that is not wide."""
+        found = self.units[0].search
+        assert isinstance(found, BranchAndBound)
+        return found
+
+    def budget(self, contestant: Contestant) -> int:
+        """Weights of the whole chunk: never less than the rows keep with a budget each."""
+        return math.floor(contestant.keep * sum(unit.rows * unit.columns for unit in self.units))
+
+    def both(self) -> tuple[Array, Array]:
+        """Lower and upper curves of all rows."""
+        ordered = [self.curves[unit.first_row] for unit in self.units]
+        lower, upper = (np.concatenate([getattr(r, n) for r in ordered]) for n in ("error_lower", "error_upper"))
+        return lower, upper
+
+    def tasks(self, contestant: Contestant, task: Callable[[Unit, slice], Task]) -> Iterator[Unit]:
+        """A unit for each batch of rows."""
+        row = 0
+        for unit in self.units:
+            rows = slice(row, row + unit.rows)
+            yield replace(unit, contestants=(contestant,), scales=unit.scales[:1], task=task(unit, rows))
+            row = rows.stop
+
+
+class LayerBudgets:
+    """All chunks of a run under budgets of whole layers.
+
+    Parameters
+    ----------
+    plan : the units of the run, row by row; those that prune freely name the chunks, batches and budgets
+    left_out : chunks that are refused already
+    go : solves units, wherever they run, and gives them back with their results
+    """
+
+    def __init__(self, plan: Iterable[Unit], left_out: Iterable[Place], go: Go) -> None:
+        self._go = go
+        self._chunks: dict[Place, _Chunk] = {}
+        barred = set(left_out)
+        for unit in plan:
+            twins = [twin for twin in map(layer_wide, unit.contestants) if twin is not None]
+            if not twins or (unit.layer, unit.chunk) in barred:
+                continue
+            chunk = self._chunks.setdefault((unit.layer, unit.chunk), _Chunk([], []))
+            chunk.contestants += [twin for twin in twins if twin not in chunk.contestants]
+            if unit.first_row not in {known.first_row for known in chunk.units}:
+                chunk.units.append(unit)
+
+    def solve(self) -> None:
+        """Everything exactly that is narrow enough, the rest with the quick effort."""
+        everything = StartCurves(exact=True), StartCurves(exact=False)
+        self._run((c, u) for c in self._open() for u in c.tasks(c.contestants[0], lambda *_, c=c: everything[c.wide]))
+        for chunk in self._open():
+            chunk.start = chunk.both()[1]
+        exact = [chunk for chunk in self._open() if not chunk.wide]
+        while exact:
+            before = {id(chunk): _nodes(chunk) for chunk in exact}
+            self._run((chunk, unit) for chunk in exact for unit in _proofs(chunk))
+            exact = [chunk for chunk in exact if not chunk.refused and _nodes(chunk) > before[id(chunk)]]
+        for chunk in self._open():
+            for contestant in chunk.contestants:
+                chunk.spent[contestant] = allocate(chunk.both()[1], chunk.budget(contestant)).keep
+        narrow = [(chunk, rival) for chunk in self._open() if not chunk.wide for rival in chunk.contestants]
+        self._run((chunk, unit) for chunk, rival in narrow for unit in chunk.tasks(rival, _fits(chunk, rival)))
+        wide = [(chunk, rival) for chunk in self._open() if chunk.wide for rival in chunk.contestants]
+        self._improve(wide, wide, QUICK, ROUNDS)
+
+    def refine(self, search: set[Side], relaxation: set[Side], effort: Effort) -> None:
+        """More work on the points or the bounds of the wide chunks that are named by (layer, chunk, method, bits)."""
+        sides: list[list[tuple[_Chunk, Contestant]]] = [[], []]
+        for place, chunk in self._chunks.items():
+            for rival in chunk.contestants if chunk.wide and not chunk.refused else []:
+                for chosen, named in zip(sides, (search, relaxation), strict=True):
+                    if (*place, rival.method, rival.bits) in named:
+                        chosen.append((chunk, rival))
+        self._improve(sides[0], sides[1], effort, 2)
+
+    def records(self, by_row: Mapping[Side, Record]) -> Iterator[Record]:
+        """A record for each chunk and budget, beside that of the budgets of rows."""
+        for (layer, index), chunk in self._chunks.items():
+            for rival in chunk.contestants if not chunk.refused else []:
+                base = by_row[layer, index, rival.method.removesuffix(SUFFIX), rival.bits]
+                yield self._record(chunk, rival, base)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Chunks that were refused, and why."""
+        return [f"{chunk.refused}; no layer-wide budget" for chunk in self._chunks.values() if chunk.refused]
+
+    def _record(self, chunk: _Chunk, rival: Contestant, base: Record) -> Record:
+        keep = chunk.budget(rival)
+        found = np.concatenate([chunk.points[rival][unit.first_row].error_upper for unit in chunk.units])
+        upper = math.fsum(found.tolist())
+        # what the rows keep with a budget each fits into the layer's as well
+        upper = min(math.nextafter(upper, math.inf) if upper else 0.0, base.error_upper)
+        lower = allocate(chunk.lower[rival] if chunk.wide else chunk.both()[0], keep).bound
+        assert lower <= upper, (base.layer, base.chunk, rival.heading, lower, upper)
+        assert chunk.start is not None
+        begun = allocate(chunk.start, keep).value
+        closed = upper - lower <= CLOSED * upper
+        stuck = any(curves.status.any() for curves in chunk.curves.values())
+        status = Status.UNPROVEN if chunk.wide else Status.NODE_LIMIT if stuck else Status.ROUNDING
+        return replace(
+            base, method=rival.method, error_upper=upper, error_lower=lower, error_start=begun,
+            status=(Status.CLOSED if closed else status).value, open_rows=0 if closed else base.rows,
+            evidence="dual" if chunk.wide else "search", seconds=chunk.seconds / len(chunk.contestants),
+            storage=DENSE_BITS * keep / (base.rows * base.columns), contestant=rival.name,
+        )  # fmt: skip
+
+    def _open(self) -> list[_Chunk]:
+        return [chunk for chunk in self._chunks.values() if not chunk.refused]
+
+    def _improve(
+        self, search: list[tuple[_Chunk, Contestant]], relaxation: list[tuple[_Chunk, Contestant]], effort: Effort,
+        rounds: int,
+    ) -> None:  # fmt: skip
+        self._run((c, u) for c, rival in search for u in c.tasks(rival, _points(c, rival, _local(effort, rival))))
+        at = {(id(chunk), rival): chunk.spent[rival] for chunk, rival in relaxation if not chunk.refused}
+        for _ in range(rounds):
+            self._run(
+                (c, u) for c, rival in relaxation if not c.refused
+                for u in c.tasks(rival, _bounds(at[id(c), rival], _curved(effort, rival)))
+            )  # fmt: skip
+            for chunk, rival in relaxation:
+                if not chunk.refused:
+                    at[id(chunk), rival] = allocate(chunk.lower[rival], chunk.budget(rival)).keep
+
+    def _run(self, work: Iterator[tuple[_Chunk, Unit]]) -> None:
+        units = [unit for _, unit in work]
+        if not units:
+            return
+        for unit, outcome in self._go(units):
+            chunk = self._chunks[unit.layer, unit.chunk]
+            if isinstance(outcome, ChunkRefused):
+                chunk.refused = chunk.refused or str(outcome)
+            else:
+                _take(chunk, unit, outcome[0])
+
+
+def _take(chunk: _Chunk, unit: Unit, result: RowResults) -> None:
+    """Keep the better of what is known and what a task found."""
+    (rival,) = unit.contestants
+    chunk.seconds += result.seconds
+    if isinstance(unit.task, StartCurves | ProveCurves):
+        chunk.curves[unit.first_row] = result
+    elif isinstance(unit.task, BoundCurves):
+        rows = sum(one.rows for one in chunk.units)
+        known = chunk.lower.setdefault(rival, np.zeros((rows, unit.columns + 1)))
+        row = sum(one.rows for one in chunk.units if one.first_row < unit.first_row)
+        part = known[row : row + unit.rows]
+        np.maximum(part, result.error_lower, out=part)
+    else:
+        found = chunk.points.setdefault(rival, {})
+        old = found.get(unit.first_row)
+        found[unit.first_row] = result if old is None else _better(old, result)
+
+
+def _better(old: RowResults, new: RowResults) -> RowResults:
+    better = new.error_upper < old.error_upper
+    return replace(
+        old, error_upper=np.where(better, new.error_upper, old.error_upper), x=np.where(better[:, None], new.x, old.x)
+    )
+
+
+def _proofs(chunk: _Chunk) -> Iterator[Unit]:
+    """The searches that the budgets of a chunk still ask for."""
+    wanted = asks(*chunk.both(), [chunk.budget(rival) for rival in chunk.contestants])
+    if wanted:
+        yield from chunk.tasks(
+            chunk.contestants[0], lambda unit, _: ProveCurves(wanted, chunk.search, chunk.curves[unit.first_row])
+        )
+
+
+def _fits(chunk: _Chunk, rival: Contestant) -> Callable[[Unit, slice], Task]:
+    def task(unit: Unit, rows: slice) -> Task:
+        keep = chunk.spent[rival][rows]
+        return FitSupports(keep, chunk.curves[unit.first_row].x.view(np.uint8)[np.arange(len(keep)), keep])
+
+    return task
+
+
+def _points(chunk: _Chunk, rival: Contestant, search: LocalSearch) -> Callable[[Unit, slice], Task]:
+    return lambda _, rows: FindPoints(chunk.spent[rival][rows], search)
+
+
+def _bounds(keep: Sizes, relaxation: DiagonalSplit | BlockSplit) -> Callable[[Unit, slice], Task]:
+    return lambda _, rows: BoundCurves(keep[rows], relaxation)
+
+
+def _local(effort: Effort, rival: Contestant) -> LocalSearch:
+    found = effort.of(rival)[0]
+    assert isinstance(found, LocalSearch)
+    return found
+
+
+def _curved(effort: Effort, rival: Contestant) -> DiagonalSplit | BlockSplit:
+    """Intervals have no curves: where they would be used, blocks are."""
+    found = effort.of(rival)[1]
+    found = found.blocks if isinstance(found, NearNull) else found
+    assert isinstance(found, DiagonalSplit | BlockSplit)
+    return found
+
+
+def _nodes(chunk: _Chunk) -> int:
+    return int(sum(curves.nodes.sum() for curves in chunk.curves.values()))
