@@ -81,6 +81,10 @@ def _prove_rows(
     problem: bounds.LeastSquares, relaxation: Relaxation, scale: Array | None
 ) -> tuple[Array, NDArray[np.floating[Any]], Array]:
     """D, y and the bound that holds for the quotients by `scale` themselves, not only for their rounding."""
+    if problem.gram.singular and isinstance(problem.feasible, bounds.Sparse):
+        # free weights along a null direction leave no (D, y) but this one
+        nothing = np.zeros(problem.target.shape, dtype=np.float32)
+        return np.zeros(problem.columns), nothing, np.zeros(problem.rows)
     found = bounds.lower_bound(problem, relaxation).certificate
     assert isinstance(found, Certificate), "DUALS are diagonal"
     blur = None if scale is None else UNIT_ROUNDOFF * np.abs(problem.target) + 2.0**-1074

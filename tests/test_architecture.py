@@ -33,8 +33,8 @@ BOUNDS_ORDER = [
     "interval_certificate",
     "certificate",
     "relaxation",
-    "exact",
     "local",
+    "exact",
     "verbs",
 ]
 QUANTERR_ORDER = [
