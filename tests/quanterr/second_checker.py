@@ -83,7 +83,8 @@ def check(path: Path) -> tuple[int, int]:
                     assert sum(v != 0 for v in x) <= feasible["keep"]
                 else:
                     assert all(v.denominator == 1 and feasible["low"] <= v <= feasible["high"] for v in x)
-                assert of["lower"][position, row] <= max(error, 0) and error <= of["upper"][position, row]
+                assert of["lower"][position, row] <= max(error, 0)
+                assert error <= of["upper"][position, row]
                 checked += 1
                 if claim["proof"]:
                     diagonal = npz[claim["proof"]["diagonal"]]
