@@ -93,12 +93,19 @@ def _relaxed(
         try:
             gram = shared_gram(piece.gram)
             problem = problem_of(gram, piece.weight, unit.feasible(0), scale)
-            yield piece, problem, bounds.lower_bound(problem, relaxation).certificate, scale
+            yield piece, problem, _certificate(problem, relaxation), scale
         except (ProblemError, CertificateError) as error:
             raise QuanterrError(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
                 f"{unit.contestants[0].heading}: no dual bound: {error}; or leave it out: dual = none"
             ) from error
+
+
+def _certificate(problem: bounds.LeastSquares, relaxation: Relaxation) -> AnyCertificate:
+    if problem.gram.singular and isinstance(problem.feasible, bounds.Sparse):
+        # free weights along a null direction leave no (D, y) but this one
+        return Certificate(np.zeros(problem.columns), np.zeros_like(problem.target))
+    return bounds.lower_bound(problem, relaxation).certificate
 
 
 def _shortened(

@@ -235,7 +235,8 @@ def solve_rows(
     found = bounds.solve(problem, search)
     lower, dual = found.lower.copy(), np.zeros(problem.rows, dtype=np.bool_)
     open_rows = np.flatnonzero(~found.closed)
-    if open_rows.size:
+    # no diagonal below a singular Gram is worth more than what the exact search proves there
+    if open_rows.size and not (gram.singular and isinstance(search, BranchAndBound)):
         rest = LeastSquares(gram, problem.target[open_rows], feasible)
         relaxed = bounds.lower_bound(rest, relaxation).value
         dual[open_rows] = relaxed > lower[open_rows]

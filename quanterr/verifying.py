@@ -214,12 +214,14 @@ class _Part:
                 yield self._says(row, f"the weights are not in {self.feasible}")
             if error > upper[row]:
                 yield self._says(row, f"the error is {float(error):.17g}, above the {upper[row]!r} claimed")
-            if lower[row] > error:
+            # the rounding of a singular Gram may be indefinite, and an error then a trifle below zero
+            if lower[row] > max(error, 0):
                 yield self._says(row, f"the lower value {lower[row]!r} exceeds the error {float(error):.17g} achieved")
             if claim.proof is not None:
                 dual = float(claim.proof.lower[self.position, self.rows.start + row])
                 value = proven[row]
-                if isinstance(value, str) or value is None or value < dual:
+                # no error is negative: a value of zero claims nothing
+                if dual > 0 and (isinstance(value, str) or value is None or value < dual):
                     shown = value if isinstance(value, str) else f"prove {'nothing' if value is None else float(value)}"
                     yield self._says(row, f"(D, y) {shown}, not the {dual!r} claimed")
                 if by_dual[row] and lower[row] > dual:

@@ -34,8 +34,8 @@ BOUNDS_ORDER = [
     "certificate",
     "allocation",
     "relaxation",
-    "exact",
     "local",
+    "exact",
     "verbs",
 ]
 QUANTERR_ORDER = [
