@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..gram import Array
 from ..kernels.low_rank import descend_rows
@@ -16,6 +17,8 @@ MOST = 800
 CLOSE = 5e-3
 REFINEMENTS = 3
 SEED = 0
+
+Single = NDArray[np.float32]
 
 
 def low_rank_diagonal(matrix: Array, weight: Array, definite: Callable[[Array], bool]) -> Array:
@@ -61,13 +64,13 @@ def low_rank_diagonal(matrix: Array, weight: Array, definite: Callable[[Array], 
             if sweep % REVIEW == 0:
                 reached = float(weight @ d)
                 wanted = (1 - CLOSE) * dual
-                if wanted < reached and definite(wanted / reached * d):
+                if wanted < reached and definite(wanted / reached * d.astype(np.float64)):
                     break
     return _largest_share(d.astype(np.float64), definite)
 
 
-def _lengths(rows: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.einsum("ij,ij->i", rows, rows))
+def _lengths(rows: Single) -> Single:
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
 
 
 def _largest_share(d: Array, definite: Callable[[Array], bool]) -> Array:
