@@ -48,6 +48,24 @@ def box_descent(gram: Array, target: Array, low: float, high: float, slope: Arra
 
 
 @njit(cache=True)
+def box_moves(gram: Array, low: float, high: float, first: int, v: Array, q: Array, moves: Array) -> None:
+    """One sweep of `box_descent` over columns `first` …, all rows; `v` and `moves` (rows, band) are written."""
+    rows, band = moves.shape
+    local = np.empty(band)
+    for row in range(rows):
+        for a in range(band):
+            local[a] = q[row, first + a]
+        for a in range(band):
+            i = first + a
+            d = min(max(v[row, i] - local[a] / gram[i, i], low), high) - v[row, i]
+            moves[row, a] = d
+            if d != 0.0:
+                v[row, i] += d
+                for b in range(a + 1, band):
+                    local[b] += d * gram[i, first + b]
+
+
+@njit(cache=True)
 def steps(levels: Array, code: int, i: int, slope: float, curvature: float, step: Array, change: Array) -> None:
     """The way down and up by one level from `code`, and what each changes; infinite where there is no level."""
     for side in range(2):
