@@ -21,6 +21,7 @@ ALL = (
     "peers_pruning",
     "report_page",
     "scan_throughput",
+    "stability",
     "upper_side",
     "which_heuristic",
     "whole_layers_integers",

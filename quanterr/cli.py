@@ -18,6 +18,7 @@ from .commands_compare import register as register_compare
 from .commands_compress import register as register_compress
 from .commands_report import register as register_report
 from .commands_scan import register as register_scan
+from .commands_stability import register as register_stability
 from .commands_store import register as register_store
 from .commands_verify import register as register_verify
 from .errors import QuanterrError
@@ -193,6 +194,7 @@ def show(
 register_compare(app)
 register_report(app)
 register_scan(app)
+register_stability(app)
 register_compress(app)
 register_store(app)
 register_verify(app)

@@ -11,7 +11,7 @@ import numpy as np
 from bounds import BranchAndBound
 from bounds.gram import Array
 
-from .contestants import Method
+from .contestants import Contestant, Method, at_storage
 from .layers.folds import LayerFolds
 from .layers.layer import Layer
 from .plan import units
@@ -19,7 +19,7 @@ from .report import Record, Verdict, judge
 from .tally import Tally
 from .units import RowResults, Unit
 
-Key = tuple[int, int, Method]
+Key = tuple[int, int, str]
 """Chunk, bits, method."""
 
 
@@ -34,7 +34,7 @@ class Sample:
     folds: LayerFolds
     name: str
     parts: Sequence[int]
-    tallies: dict[tuple[int, Method], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    tallies: dict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     records: dict[Key, Record] = field(default_factory=dict)
     squares: dict[Key, Array] = field(default_factory=dict)
 
@@ -49,32 +49,35 @@ class Sample:
         self, bits: tuple[int, ...], width: int | None, scale: str, search: BranchAndBound | None = None
     ) -> Iterator[Unit]:
         """The units to be solved; those of splits count for themselves."""
-        return units(self.layer, bits, width, scale, search)
+        pairs = zip(*(at_storage(b) for b in bits), strict=True)
+        return units(self.layer, [side for sides in pairs for side in sides], width, scale, search)
 
     def add(self, unit: Unit, results: list[RowResults]) -> None:
         """What was found for one of them."""
-        self.tallies[unit.chunk, unit.method].add(unit, results)
+        self.tallies[unit.chunk].add(unit, results)
 
     def drop(self, chunk: int) -> None:
         """A chunk some rows of which were refused has no result."""
-        for method in Method:
-            self.tallies.pop((chunk, method), None)
+        self.tallies.pop(chunk, None)
 
     def close(self) -> None:
         """Keep records and squares instead of the weights of all rows."""
-        for (chunk, method), tally in self.tallies.items():
-            for record in tally.records(self.folds.layer.name, chunk, method):
-                self.records[chunk, record.bits, method] = record
-            for bits, found in tally.parts.items():
-                self.squares[chunk, bits, method] = self._square(found, bits)
+        for chunk, tally in self.tallies.items():
+            for record, (side, found) in zip(
+                tally.records(self.folds.layer.name, chunk), tally.parts.items(), strict=True
+            ):
+                assert record.bits is not None
+                # other scales are not asked: what varies here are the inputs
+                self.records[chunk, record.bits, record.method] = replace(record, error_lower_any_scale=None)
+                self.squares[chunk, record.bits, record.method] = self._square(found, side)
         self.tallies.clear()
 
-    def _square(self, found: list[tuple[Unit, RowResults]], bits: int) -> Array:
+    def _square(self, found: list[tuple[Unit, RowResults]], side: Contestant) -> Array:
         groups, columns = self.folds.layer.groups, found[0][0].columns
         height = self.folds.layer.rows // groups
         square = np.zeros((groups, columns, columns))
         for unit, result in found:
-            scale = unit.scales[unit.bits.index(bits)][:, None] if unit.scaled else np.ones((unit.rows, 1))
+            scale = unit.scales[unit.contestants.index(side)][:, None] if unit.scaled else np.ones((unit.rows, 1))
             points = result.x.astype(np.float64) * scale
             first = 0
             for piece in unit.pieces:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .contestants import Method
+from .contestants import Method, codes_range
 from .errors import ChunkRefused, InputError
 from .execution import Progress, run
 from .report import Outcome
 from .resampling import FEWEST, Resamples, advantage, bias, needed
 from .samples import Sample
-from .scaling import SCALES, codes_range
+from .scaling import SCALES
 from .spread import REFUSED, Spread, Stability
+from .workers import workers
 
 if TYPE_CHECKING:
     from .layers import LayerFolds
@@ -104,7 +105,7 @@ def stability(
     by_name = {sample.name: sample for several in samples.values() for sample in several}
     plan = [unit for sample in by_name.values() for unit in sample.plan(widths, chunk, scale)]
     refused: dict[tuple[str, int], str] = {}
-    with closing(run(plan, store, executor, jobs, progress)) as outcomes:
+    with workers(executor, jobs) as pool, closing(run(plan, store, pool, progress)) as outcomes:
         for unit, results in outcomes:
             if isinstance(results, ChunkRefused):
                 refused.setdefault((unit.layer, unit.chunk), str(results))

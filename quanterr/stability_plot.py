@@ -20,7 +20,7 @@ SPLIT = COLOURS[0]
 def draw(stability: Stability) -> Figure:
     """One line a chunk, one panel a bit-width; right of zero quantisation is better, left of it pruning.
 
-    The bar is the interval, the diamond all inputs, circles the splits, crosses the weights of a split judged in others.
+    The bar is the interval, the diamond all inputs, circles the splits, crosses a split's weights in others.
     """
     bits = sorted({spread.bits for spread in stability.spreads})
     places = list(dict.fromkeys((spread.layer, spread.chunk) for spread in stability.spreads))

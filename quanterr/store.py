@@ -177,6 +177,22 @@ class Store:
             connection.executemany("INSERT INTO uses VALUES (?, ?)", ((new.lastrowid, k) for k in sorted(self._used)))
         self._used.clear()
 
+    def extend_run(self, title: str, facts: dict[str, Any]) -> None:
+        """Replace the facts of the newest run of that title; results that were got or put since count as its own.
+
+        Raises
+        ------
+        StoreError
+            There is no such run.
+        """
+        with self._transaction() as connection:
+            run = connection.execute("SELECT max(id) FROM runs WHERE title = ?", (title,)).fetchone()[0]
+            if run is None:
+                raise StoreError(f"{self.path} holds no finished run called {title!r}")
+            connection.execute("UPDATE runs SET facts = ? WHERE id = ?", (json.dumps(facts), run))
+            connection.executemany("INSERT OR IGNORE INTO uses VALUES (?, ?)", ((run, k) for k in sorted(self._used)))
+        self._used.clear()
+
     def runs(self) -> list[Run]:
         """All finished runs, the oldest first.
 

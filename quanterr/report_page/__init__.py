@@ -23,9 +23,10 @@ from ..report import Outcome, Report
 from .heat import table
 from .layers import LayerPage, layer_pages
 from .payload import payload
+from .steady import section
 
-STYLES = ("heat.css", "page.css")
-SCRIPTS = ("plot.js", "page.js")
+STYLES = ("heat.css", "page.css", "steady.css")
+SCRIPTS = ("plot.js", "steady.js", "page.js")
 
 
 def page(report: Report) -> bytes:
@@ -51,7 +52,8 @@ def page(report: Report) -> bytes:
         bits="".join(f"<option value='{width}'>{width} bits</option>" for width in bits),
         table=table(layers, bits, interactive=True),
         refused=_refused(report.refused),
-        data=_json_for_html(payload(layers, bits)),
+        stability=section(report.stability),
+        data=_json_for_html(payload(layers, bits, report.stability)),
         version=html.escape(__version__),
     )
     # A lone surrogate, possible in a layer's name, becomes the replacement character instead of an error.

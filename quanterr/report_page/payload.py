@@ -10,22 +10,26 @@ from functools import partial
 from ..errors import InputError
 from ..report import Record, decibels
 from ..scan.rule import break_even_range
+from ..spread import Stability
 from ..table import LETTER
+from . import steady
 from .layers import LayerPage, Pair
 
 Number = int | float | str | None
 
 
-def payload(layers: Sequence[LayerPage], bits: Sequence[int]) -> dict[str, object]:
+def payload(layers: Sequence[LayerPage], bits: Sequence[int], stability: Stability | None = None) -> dict[str, object]:
     """All layers, and the kurtosis at which theory expects pruning to become better, one for each of `bits`.
 
     What an algorithm achieves and margins are rounded down, limits up, so that every printed number is still proven.
     """
+    shared, spreads = steady.payload(stability, bits)
     known = any(layer.facts is not None for layer in layers)
     return {
         "bits": list(bits),
         "breakEven": [_break_even(width) if known else None for width in bits],
-        "layers": [_layer(layer, bits) for layer in layers],
+        "stability": shared,
+        "layers": [_layer(layer, bits) | {"stability": spreads.get(layer.name)} for layer in layers],
     }
 
 
