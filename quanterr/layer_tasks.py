@@ -17,7 +17,7 @@ from bounds import BlockSplit, BranchAndBound, DiagonalSplit, Gram, LocalSearch,
 from bounds.allocation import Ask
 from bounds.exact.row_curves import RowCurves, fitted, prove, start
 from bounds.gram import Array
-from bounds.local.layer_bounds import points
+from bounds.layer_bounds import points
 from bounds.local.traces import traces
 from bounds.relaxation.size_curves import size_curves
 
