@@ -172,8 +172,8 @@ def certify(
         ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
         found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
         write_certificates(
-            layers, chunk, found, Path(certificates), dual=dual, title=title, executor=executor, jobs=jobs,
-            begins=lambda name: now("certificate of", name),
+            layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale, title=title,
+            executor=executor, jobs=jobs, begins=lambda name: now("certificate of", name),
         )  # fmt: skip
     return report
 

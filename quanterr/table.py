@@ -11,7 +11,7 @@ from rich.table import Table
 
 from .contestants import COMPOUND
 from .judging import Winner, mask_cost, winners
-from .report import Outcome, Record, Report
+from .report import Duel, Outcome, Record, Report
 
 LETTER = {Outcome.QUANTIZATION: "Q", Outcome.PRUNING: "P", Outcome.UNDECIDED: "?"}
 LETTERS = {**{outcome.value: letter for outcome, letter in LETTER.items()}, COMPOUND: "C"}
@@ -26,7 +26,7 @@ def verdict_table(report: Report) -> RenderableType:
     """
     if report.widths:
         return _layers(report)
-    return Group(_layers(report), _matrix(report))
+    return Group(_layers(report), _duels(report))
 
 
 def _layers(report: Report) -> Table:
@@ -89,43 +89,38 @@ def _coloured(method: str) -> str:
     return f"[{COLOUR[method]}]{name}[/]" if method in COLOUR else name
 
 
-def _matrix(report: Report) -> Table:
-    """Every two contestants over all layers and chunks, read from the left: `9 > 2.1`: better on 9 chunks, …"""
-    of = {record.method: record for record in report.records}
+def _duels(report: Report) -> Table:
+    """One line for every two contestants: on how many chunks of all layers which is better."""
+    of = {record.method: record for record in reversed(report.records)}  # the first of each: a whole chunk
+    of = {record.method: of[record.method] for record in report.records}
     table = Table(
-        title="Each on the left against each on top: on how many chunks, and by how many dB at least",
-        caption="> better, < worse, ? undecided, (>) and (<) at this scale, open for other scales; "
-        "bits a weight without mask + mask",
+        title="Every two of them: on how many chunks which is better, by so many dB at least",
+        caption="bits a weight: " + "; ".join(f"{method} {_storage(record)}" for method, record in of.items()),
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
-    table.add_column("", no_wrap=True)
-    table.add_column("bits + mask", justify="right", no_wrap=True)
-    for method in of:
-        table.add_column(method, justify="right", no_wrap=True)
-    lines: dict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
+    for name in ("this", "that"):
+        table.add_column(name, no_wrap=True)
+    for name in ("this is better", "that is better", "undecided", "at this scale"):
+        table.add_column(name, justify="right")
+    found: dict[tuple[str, str], list[Duel]] = defaultdict(list)
     for duel in report.pairs():
-        for mine, other in ((duel.first.method, duel.second.method), (duel.second.method, duel.first.method)):
-            better, here = (("" if not m else ">" if m == mine else "<") for m in (duel.better, duel.at_scale))
-            lines[mine, other].append((better or (f"({here})" if here else "?"), duel.margin_db))
-    for mine, record in of.items():
-        table.add_row(mine, _storage(record), *("" if mine == other else _against(lines[mine, other]) for other in of))
+        found[duel.first.method, duel.second.method].append(duel)
+    for (first, second), duels in found.items():
+        cells = [_smallest([d.margin_db for d in duels if d.better == m]) for m in (first, second)]
+        open_duels = [d for d in duels if not d.better]
+        here = [f"{n} {m}" for m in (first, second) if (n := sum(d.at_scale == m for d in open_duels))]
+        table.add_row(first, second, *cells, _smallest([d.margin_db for d in open_duels]), "\n".join(here))
     return table
 
 
-def _against(found: list[tuple[str, float]]) -> str:
-    return "\n".join(
-        f"{count} {sign} {min(margin for s, margin in found if s == sign):.1f}"
-        for sign, count in sorted(
-            Counter(sign for sign, _ in found).items(), key=lambda item: "><()?".index(item[0][0])
-        )
-    )
+def _smallest(margins: list[float]) -> str:
+    return f"{len(margins)}  {min(margins):.1f}" if margins else ""
 
 
 def _storage(record: Record) -> str:
     if record.storage is None:
-        return ""
-    mask = f" + {record.mask_bits:.2g}" if record.mask_bits else ""
-    return f"{record.storage:.3g}{mask}"
+        return "unknown"
+    return f"{record.storage:.3g}" + (f" + {record.mask_bits:.2g} for the mask" if record.mask_bits else "")
 
 
 def summary(report: Report) -> str:
@@ -146,6 +141,7 @@ def _counts(report: Report, found: list[Winner]) -> Iterator[str]:
     count = Counter(winner.method for winner in found)
     for method in dict.fromkeys(record.method for record in report.records):
         yield f"{count[method]} for {SPELT.get(method, method)}"
-    yield f"{count['']} undecided"
-    for method, number in Counter(w.at_scale for w in found if w.at_scale).items():
-        yield f"of which {number} {SPELT.get(method, method)} at this scale; open for other scales"
+    here = Counter(winner.at_scale for winner in found if winner.at_scale)
+    parts = [f"{number} {SPELT.get(method, method)}" for method, number in here.items()]
+    aside = f" (at this scale {' and '.join(parts)}; open for other scales)" if parts else ""
+    yield f"{count['']} undecided{aside}"
