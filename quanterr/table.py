@@ -11,12 +11,11 @@ from rich.table import Table
 
 from .contestants import COMPOUND
 from .judging import Winner, mask_cost, winners
-from .report import Duel, Outcome, Record, Report
+from .report import SPELT, Duel, Outcome, Record, Report
 
 LETTER = {Outcome.QUANTIZATION: "Q", Outcome.PRUNING: "P", Outcome.UNDECIDED: "?"}
 LETTERS = {**{outcome.value: letter for outcome, letter in LETTER.items()}, COMPOUND: "C"}
 COLOUR = {Outcome.QUANTIZATION.value: "blue", Outcome.PRUNING.value: "yellow", COMPOUND: "magenta"}
-SPELT = {Outcome.QUANTIZATION.value: "quantisation"}
 
 
 def verdict_table(report: Report) -> RenderableType:
@@ -95,7 +94,7 @@ def _duels(report: Report) -> Table:
     of = {record.method: of[record.method] for record in report.records}
     table = Table(
         title="Every two of them: on how many chunks which is better, by so many dB at least",
-        caption="bits a weight: " + "; ".join(f"{method} {_storage(record)}" for method, record in of.items()),
+        caption="bits a weight: " + "; ".join(f"{method} {storage(record)}" for method, record in of.items()),
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
     for name in ("this", "that"):
@@ -117,7 +116,8 @@ def _smallest(margins: list[float]) -> str:
     return f"{len(margins)}  {min(margins):.1f}" if margins else ""
 
 
-def _storage(record: Record) -> str:
+def storage(record: Record) -> str:
+    """Bits a weight, and those of the mask beside."""
     if record.storage is None:
         return "unknown"
     return f"{record.storage:.3g}" + (f" + {record.mask_bits:.2g} for the mask" if record.mask_bits else "")

@@ -68,6 +68,12 @@ class Verification:
         """Claimed lower values that rest on a search."""
         return sum(s.search_rows for s in self.sums.values())
 
+    @property
+    def scales(self) -> int:
+        """Sums at single scales on which the lower values for every scale rest; they are searched for."""
+        free = [part for claim in self.certificate.claims for part in claim.any_scale]
+        return sum(len(part.scales) for part in free if part is not None)
+
     def margins(self, *, proven: bool) -> dict[Place, tuple[str, float]]:
         """(better method or "undecided", ratio of the errors) for every chunk and bit-width that has both methods.
 
