@@ -36,8 +36,8 @@ def table(layers: list[LayerPage], columns: list[Column], *, interactive: bool) 
 
 def _legend(columns: list[Column]) -> str:
     """What the letters stand for; other contestants are shown by name."""
-    methods = dict.fromkeys(name for column in columns for name in zip((column.first, column.second), column.names))
-    return "".join(f"<b>{LETTERS[m]}</b> {html.escape(name)}{', '}" for m, name in methods if m in LETTERS)
+    names = {c.first: c.names[0] for c in columns} | {c.second: c.names[1] for c in columns}
+    return "".join(f"<b>{LETTERS[m]}</b> {html.escape(name)}, " for m, name in names.items() if m in LETTERS)
 
 
 def _body(index: int, layer: LayerPage, columns: list[Column], interactive: bool) -> str:
