@@ -73,8 +73,10 @@ def _db(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}".replace("-", "−").replace("inf", "∞")
 
 
-def payload(stability: Stability | None, bits: Sequence[int]) -> tuple[dict[str, object] | None, dict[str, object]]:
-    """For steady.js: what all spreads share, and the spreads of each layer, one entry for each of `bits`."""
+def payload(
+    stability: Stability | None, columns: Sequence[int | str]
+) -> tuple[dict[str, object] | None, dict[str, object]]:
+    """For steady.js: what all spreads share, and the spreads of each layer, one entry for each column of the page."""
     if stability is None:
         return None, {}
     shared: dict[str, object] = {
@@ -83,12 +85,11 @@ def payload(stability: Stability | None, bits: Sequence[int]) -> tuple[dict[str,
         "resamples": stability.resamples,
         "inputs": max((spread.inputs for spread in stability.spreads), default=0),
     }
-    places: dict[str, dict[int, list[Spread]]] = defaultdict(lambda: defaultdict(list))
+    places: dict[str, dict[int | str, list[Spread]]] = defaultdict(lambda: defaultdict(list))
     for spread in stability.spreads:
         places[spread.layer][spread.bits].append(spread)
     return shared, {
-        layer: [_cell(by_bits[width]) if width in by_bits else None for width in bits]
-        for layer, by_bits in places.items()
+        layer: [_cell(by_bits[key]) if key in by_bits else None for key in columns] for layer, by_bits in places.items()
     }
 
 
