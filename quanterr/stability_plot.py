@@ -20,7 +20,7 @@ SPLIT = COLOURS[0]
 def draw(stability: Stability) -> Figure:
     """One line a chunk, one panel a bit-width; right of zero quantisation is better, left of it pruning.
 
-    The bar is the interval, the diamond all inputs, circles the splits, crosses a split's weights in others.
+    The bar is the interval, the diamond all inputs, circles the splits, crosses their weights on the others.
     """
     bits = sorted({spread.bits for spread in stability.spreads})
     places = list(dict.fromkeys((spread.layer, spread.chunk) for spread in stability.spreads))
@@ -49,7 +49,7 @@ def draw(stability: Stability) -> Figure:
             Line2D(
                 [], [], color=SPLIT, marker="o", ls="", ms=5, mfc="none", label=f"each of {stability.splits} splits"
             ),
-            Line2D([], [], color=HELD_OUT, marker="x", ls="", ms=5, label="a split's weights in another, worst case"),
+            Line2D([], [], color=HELD_OUT, marker="x", ls="", ms=5, label="weights of a split on the others"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
         figure.supxlabel("pruning better  ←  advantage of quantisation (dB)  →  quantisation better", fontsize=9)
