@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 
+from ..errors import InputError
 from ..report import Record, decibels
 from ..scan.rule import break_even_range
 from ..spread import Stability
@@ -33,9 +34,11 @@ def payload(layers: Sequence[LayerPage], bits: Sequence[int], stability: Stabili
 
 
 def _break_even(bits: int) -> Number:
+    if bits >= 16:
+        return None  # nothing is pruned, and never is quantisation as good
     try:
         return float(f"{break_even_range(bits).kurtosis:.5g}")
-    except ValueError:  # at 16 bits nothing is pruned: there is no kurtosis at which both are equal
+    except InputError:
         return None
 
 
