@@ -1,16 +1,16 @@
 """Would another calibration set agree? Real layers in four disjoint splits, and how often the interval holds the truth.
 
-First every fourth row of the demo's layers (all rows of the depthwise one) and of two of MiniLM-L6, chunks of 36 columns,
-4 splits, 2,000 resamples: `quanterr stability` as shipped. Photographs (two crops each) and passages of text are the
-inputs. "held out": the winner's weights of one split against the best that the loser could do in another, worst case.
-"transfer": what weights found in one split lose in another, quantisation / pruning.
+First every fourth row of the demo's layers (all rows of the depthwise one) and of two of MiniLM-L6, chunks of 36
+columns, 4 splits, 2,000 resamples: `quanterr stability` as shipped. Photographs (two crops each) and passages of text
+are the inputs. "held out": the advantage of the weights of a split on all inputs outside it. "transfer": what weights
+found in one split lose in another, quantisation / pruning.
 
 Then coverage on real Gram matrices. All crops or passages are the population, so that the truth is known: the exact
 advantage on all of them. Samples of 8 and 16 are drawn from it with replacement; 24 rows of one chunk at 2 bits. How
 often does a 95 % interval hold the truth, and how wide is it? Percentile: the plain bootstrap with weights held.
 Expanded: taken further out for few inputs (Hesterberg 2015). Shipped: reaching also to the value corrected for what a
 small sample feigns. "held / solved anew": standard deviation of bootstrap advantages with weights held, divided by that
-with both sides solved anew in every resample (30 resamples of 16 inputs): what holding them costs.
+with both sides solved anew in every resample (30 resamples of one sample): what holding them costs.
 """
 
 from __future__ import annotations

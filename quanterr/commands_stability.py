@@ -154,8 +154,7 @@ def stability_table(result: Stability) -> Table:
         title="Advantage of quantisation in dB (below zero: of pruning), and what other inputs would say",
         caption=(
             f"proven for the inputs of each split; interval ({100 * result.level:g} %), chance of a flip and inputs "
-            "needed are estimates; held out: the winner's weights of one split against all the loser could do in "
-            "another, worst case"
+            "needed are estimates; held out: the weights of a split on all inputs outside it"
         ),
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -61,7 +61,7 @@ class Resamples:
 
         Percentiles, taken further out because the spread of few parts is drawn from those parts themselves: at
         `Φ(−√(n/(n−1)) t)` with Student's t of n − 1 degrees of freedom (the expanded percentile interval: Hesterberg,
-        *What Teachers Should Know About the Bootstrap*, The American Statistician 69, 2015, §4.3).
+        *What Teachers Should Know About the Bootstrap*, The American Statistician 69, 2015).
         """
         parts = self.draws.shape[1]
         t = float(stdtrit(parts - 1, (1 - self.level) / 2))

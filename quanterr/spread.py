@@ -37,11 +37,10 @@ class Spread:
     inputs_needed : int or None
         So many inputs of this kind would be enough for an interval without zero; None where no number is (undecided).
     split_verdicts, split_db : solved anew in each split: verdict (or `refused`) and advantage
-    held_out_db : for each split, what is left of the verdict's margin (of all inputs) when the winner keeps the weights
-        found in this split and is judged in another one against *everything* that the loser could do there: the least
-        over the other splits, above zero if the verdict still holds
+    held_out_db : for each split, the advantage of the weights found there on all inputs outside it
+        Neither side can profit from having seen them. The optimum of a split flatters, its weights elsewhere do not.
     quantization_transfer_db, pruning_transfer_db : float or None
-        What weights found in one split lose in another against the best weights there, on average over all pairs.
+        What weights found in one split lose in another, in dB against the best weights there: mean over all pairs.
     """
 
     layer: str

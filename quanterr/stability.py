@@ -187,31 +187,18 @@ def _spread(
         inputs_needed=enough,
         split_verdicts=tuple(REFUSED if v is None else v.outcome.value for v in judged),
         split_db=in_splits,
-        held_out_db=tuple(_held_out(sample, some, (chunk, bits), columns, verdict.outcome) for sample in some),
+        held_out_db=tuple(_held_out(sample, (chunk, bits), columns) for sample in some),
         quantization_transfer_db=_transfer(some, (chunk, bits, Q), columns),
         pruning_transfer_db=_transfer(some, (chunk, bits, P), columns),
     )
 
 
-def _held_out(
-    sample: Sample, some: list[Sample], place: tuple[int, int], columns: slice, outcome: Outcome
-) -> float | None:
-    """The least advantage, towards zero, of the winner's weights of one split against the loser's bound in another."""
-    if outcome is Outcome.UNDECIDED:
+def _held_out(sample: Sample, place: tuple[int, int], columns: slice) -> float | None:
+    """The advantage on all inputs that the weights of this split were not found on."""
+    if any((*place, method) not in sample.squares for method in (Q, P)):
         return None
-    winner, loser = (Q, P) if outcome is Outcome.QUANTIZATION else (P, Q)
-    key, against = (*place, winner), (*place, loser)
-    if key not in sample.squares:
-        return None
-    margins = [
-        advantage(sample.error_in(other, key, columns), other.records[against].error_lower)
-        for other in some
-        if other is not sample and against in other.records
-    ]
-    known = [margin for margin in margins if margin is not None]
-    if not known:
-        return None
-    return min(known) if winner is Q else -min(known)
+    outside = [part for part in range(sample.folds.folds) if part not in sample.parts]
+    return advantage(*(float(sample.errors((*place, m), columns)[outside].sum()) for m in (Q, P)))
 
 
 def _transfer(some: list[Sample], key: tuple[int, int, Method], columns: slice) -> float | None:

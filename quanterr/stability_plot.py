@@ -20,13 +20,13 @@ SPLIT = COLOURS[0]
 def draw(stability: Stability) -> Figure:
     """One line a chunk, one panel a bit-width; right of zero quantisation is better, left of it pruning.
 
-    The bar is the interval, the diamond all inputs, circles the splits, crosses a split's weights in others.
+    The bar is the interval, the diamond all inputs, circles the splits, crosses their weights on the others.
     """
     bits = sorted({spread.bits for spread in stability.spreads})
     places = list(dict.fromkeys((spread.layer, spread.chunk) for spread in stability.spreads))
     chunks = {layer: sum(place[0] == layer for place in places) for layer, _ in places}
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * len(bits) + 2.2, 0.24 * len(places) + 1.9), layout="constrained")
+        figure = Figure(figsize=(3.1 * len(bits) + 2.2, 0.26 * len(places) + 2.0), layout="constrained")
         axes = figure.subplots(1, len(bits), squeeze=False, sharey=True)[0]
         for panel, width in zip(axes, bits, strict=True):
             mine = {(s.layer, s.chunk): s for s in stability.spreads if s.bits == width}
@@ -37,6 +37,7 @@ def draw(stability: Stability) -> Figure:
             panel.set_title(f"{width} bits · {100 - 6.25 * width:g} % pruned")
             panel.grid(visible=False, axis="y")
             panel.margins(x=0.04)
+            panel.set_xlabel("← pruning better · dB · quantisation better →")
             panel.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:g}".replace("-", "−")))
         names = [layer if chunks[layer] == 1 else f"{layer} · {chunk}" for layer, chunk in places]
         axes[0].set_yticks(range(len(places)), names)
@@ -49,10 +50,9 @@ def draw(stability: Stability) -> Figure:
             Line2D(
                 [], [], color=SPLIT, marker="o", ls="", ms=5, mfc="none", label=f"each of {stability.splits} splits"
             ),
-            Line2D([], [], color=HELD_OUT, marker="x", ls="", ms=5, label="a split's weights in another, worst case"),
+            Line2D([], [], color=HELD_OUT, marker="x", ls="", ms=5, label="weights of a split on the others"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-        figure.supxlabel("pruning better  ←  advantage of quantisation (dB)  →  quantisation better", fontsize=9)
         if stability.title:
             figure.suptitle(textwrap.fill(stability.title, 45 * len(bits)), fontsize=11)
     return figure

@@ -38,8 +38,8 @@ def payload(
 
 
 def _break_even(column: Column) -> Number:
-    if column.bits is None or (column.first, column.second) != EQUAL_STORAGE:
-        return None
+    if column.bits is None or (column.first, column.second) != EQUAL_STORAGE or column.bits >= 16:
+        return None  # at 16 bits nothing is pruned, and never is quantisation as good
     try:
         return float(f"{break_even_range(column.bits).kurtosis:.5g}")
     except InputError:

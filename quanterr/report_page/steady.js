@@ -67,7 +67,7 @@ function steadyWords(layer, cell, i) {
 function steadyTable(layer, cells) {
   const th = (text, more = {}) => make("th", { scope: "col", ...more }, text);
   const names = ["bits", "all inputs", ...Array.from({ length: data.stability.splits }, (_, j) => `split ${j + 1}`),
-    "interval", "held out, worst", "chance of a flip", "inputs needed"];
+    "interval", "held out", "chance of a flip", "inputs needed"];
   const rows = cells.flatMap((cell, at) => !cell ? [] : cell.chunk.map((_, i) => {
     const td = (content) => make("td", {}, content);
     const odd = new Set(flipped(cell.letters[i], cell.verdict[i]));
@@ -75,11 +75,9 @@ function steadyTable(layer, cells) {
       const words = `${cell.letters[i][j]} ${about(v)}`;
       return td(odd.has(j) ? make("b", {}, words) : words);
     });
-    const known = cell.heldOut[i].filter((v) => v !== null);
-    const worst = known.length ? known.reduce((a, b) => ((real(a) < real(b)) === (cell.verdict[i] === "Q") ? a : b)) : null;
     return make("tr", {}, make("th", { scope: "row" }, scopeOf(layer, cell, i)), td(String(data.bits[at])),
       td(`${cell.verdict[i]} ${about(cell.all[i])}`), ...splits, td(`${about(cell.low[i])} … ${about(cell.high[i])}`),
-      td(about(worst)), td(chanceOf(cell.chance[i])), td(needsOf(cell.needs[i])));
+      td(extent(cell.heldOut[i])), td(chanceOf(cell.chance[i])), td(needsOf(cell.needs[i])));
   }));
   return make("table", { class: "records steady" },
     make("caption", {}, `Advantage of quantisation in dB; below zero pruning is better. ${data.stability.inputs} inputs.`),
@@ -95,6 +93,6 @@ function steadiness(layer) {
   return [make("div", { class: "steadiness" }, make("h4", {}, "Would other calibration inputs agree?"),
     make("figure", {}, make("div", { class: "panels" }, ...panels), make("figcaption", {},
       ...mark("all", "all inputs"), ...mark("split", "a split, solved anew"), ...mark("flip", "a split with another verdict"),
-      ...mark("held", "a split's weights against all the loser could do in another, worst case"),
+      ...mark("held", "the weights of a split on all inputs outside it"),
       ...mark("reach", `interval for other inputs (${100 * data.stability.level} %, an estimate)`))), wide)];
 }
