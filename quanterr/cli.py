@@ -214,9 +214,9 @@ def _cluster(address: str | None, stack: ExitStack) -> Executor | None:
     from .cluster import connected
 
     executor = stack.enter_context(connected(address))
-    workers = len(executor.client.nthreads())
-    console.print(f"{workers} workers with {executor.workers} threads at {address}")
-    if not workers:
+    threads = executor.client.nthreads()
+    console.print(f"{len(threads)} workers with {sum(threads.values())} threads at {address}")
+    if not threads:
         console.print(f"  waiting for the first one: `dask worker {address} --nthreads 1`")
     return executor
 

@@ -39,7 +39,7 @@ BOUNDS_ORDER = [
 ]
 QUANTERR_ORDER = [
     "errors", "distributions", "contestants", "any_scale", "grids", "expected", "scaling", "code_grid", "efforts",
-    "layers", "grams", "units", "store", "workers", "cluster", "execution", "scale_free", "plan", "archive",
+    "layers", "grams", "units", "store", "workers", "cluster", "forecast", "execution", "scale_free", "plan", "archive",
     "certificates", "exact_rows", "rerunning", "verifying", "report", "tally", "evidence", "certify", "plots", "table",
     "heuristics", "models", "inputs", "scan", "figures", "report_page", "session", "compare", "compare_plot",
     "compression", "terminal", "commands_compare", "commands_compress", "commands_report", "commands_scan",
