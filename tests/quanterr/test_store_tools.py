@@ -158,6 +158,18 @@ def test_verify_command(tmp_path: Path) -> None:
     assert "without any .certificate.npz" in words(run("verify", tmp_path / "empty").stderr)
 
 
+def test_verify_with_processes(tmp_path: Path) -> None:
+    """The same words in the same order."""
+    layers = [make_layer(str(seed), rows=2, columns=5, seed=seed) for seed in range(3)]
+    certify(layers, bits=(2,), certificates=tmp_path / "c")
+    (tmp_path / "cut").write_bytes((tmp_path / "c" / file_name("0")).read_bytes()[:-50])
+    arguments = ("verify", tmp_path / "cut", tmp_path / "c", tmp_path / "absent")
+    alone, together = run(*arguments), run(*arguments, "--jobs", 2)
+    assert (together.exit_code, together.stderr) == (alone.exit_code, alone.stderr) == (1, together.stderr)
+    assert together.stdout == alone.stdout
+    assert alone.stdout.count("Proven here") == 3
+
+
 def _limited(size: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
