@@ -26,7 +26,8 @@ UNITS, IN_FLIGHT = 64, 2**30
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, in (row, contestant) pairs; `seconds_left` is an estimate, None at first.
+    """How far a run is, in (row, contestant) pairs; `seconds_left` is an estimate: from other
+    networks and machines at first, then more and more from the units that are done. None where there is none.
 
     When all are done, `writing` says what else is being made, such as the certificate of which layer.
     """
@@ -65,7 +66,7 @@ def run(
     done = reused
     forecast = Forecast(pending)
     if progress is not None:
-        progress(Progress(done, total, reused, 0.0, None))
+        progress(Progress(done, total, reused, 0.0, wall_time(forecast, 0.0, count(pool))))
     for unit, results in _computed(_ordered(pending), pool):
         done += unit.scales.size
         if isinstance(results, ChunkRefused):

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable
 
 from bounds import DiagonalSplit
 
+from .layers.layer import Layer
 from .units import Unit
 
 
@@ -14,12 +15,12 @@ def work(unit: Unit) -> float:
     """Expected processor seconds of a unit: of use for the order, and before anything is measured.
 
     Best-subset trees grow tenfold every twelve columns; beyond them the searches grow with columns^2.2 and the tuning
-    of `D` with columns³. Each Gram matrix costs by itself. Measured on layers of 9 to 1,536 columns; a third or three
-    times as much is usual.
+    of `D` with columns³. Each Gram matrix costs by itself. From layers of 9 to 384 columns; half or twice as much is
+    usual, and more where the inputs are ill-conditioned.
     """
     problems, columns = unit.scales.size, float(unit.columns)
     if unit.wide:
-        effort = 1 if isinstance(unit.relaxation, DiagonalSplit) else 4
+        effort = 1 if isinstance(unit.relaxation, DiagonalSplit) else 8
         return float(0.03 * effort * problems * (columns / 384) ** 2.2 + 10 * (columns / 1000) ** 3)
     each = 2.5e-5 if unit.scaled else 1.5e-5 + 3e-4 * 10 ** ((min(columns, 72) - 36) / 12)
     return problems * each + 4e-4 * len(unit.pieces) * len(unit.scales)
@@ -83,12 +84,21 @@ class Forecast:
         return factor
 
 
-def wall_time(forecast: Forecast, elapsed: float, workers: int) -> float | None:
-    """Seconds left for so many workers, at the speed seen so far; None before the first unit is done."""
-    if not forecast.spent:
-        return None
+def wall_time(forecast: Forecast, elapsed: float, workers: int) -> float:
+    """Seconds left for so many workers, at the speed seen so far; before a unit is done, at one core for each."""
     at_once = max(workers, 1)
+    if not forecast.spent:
+        return forecast.left / at_once
     # what is in flight is half done, on average
     running = 0.5 * workers * forecast.latest
-    speed = min((forecast.spent + running) / elapsed, at_once)
-    return forecast.left / speed
+    return forecast.left / min((forecast.spent + running) / elapsed, at_once)
+
+
+def memory(layers: Iterable[Layer], width: int | None) -> int:
+    """Bytes of a worker at the widest problem.
+
+    A worker that has solved a few chunks holds 260 to 320 MiB, most of it Python, the compiled searches and the Gram
+    matrices it keeps; the quick effort of a wide problem about 16 matrices of the size of its Gram.
+    """
+    widest = max(chunk.columns.stop - chunk.columns.start for layer in layers for chunk in layer.chunks(width))
+    return int(290 * 2**20 + 16 * 8 * widest**2)
