@@ -130,7 +130,7 @@ def certify(
 
     from .certify import certify as certify_layers
     from .contestants import rivals
-    from .plan import memory
+    from .forecast import memory
     from .session import Session, load
     from .store import Store
 
@@ -162,9 +162,9 @@ def certify(
                 console.print(f"  note: {layer.name}: {added}")
             for note in layer.notes:
                 console.print(f"  note: {layer.name}: {note}")
-        if chunk == 0:
-            most = memory(captured, None) / 2**30
-            console.print(f"whole layers: about {most:.1f} GiB for each of {jobs or _cores()} workers (estimate)")
+        most = memory(captured, chunk or None) / 2**30
+        where = f"{jobs or _cores()} workers" if executor is None else "the workers of the cluster"
+        console.print(f"about {most:.1f} GiB of memory for each of {where} (estimate)")
         with _live_progress() as show:
             report = certify_layers(
                 captured, widths, chunk or None, contestants=names, mask_cost=mask_cost, compound=compound,
@@ -234,9 +234,9 @@ def _cluster(address: str | None, stack: ExitStack) -> Executor | None:
     from .cluster import connected
 
     executor = stack.enter_context(connected(address))
-    workers = len(executor.client.nthreads())
-    console.print(f"{workers} workers with {executor.workers} threads at {address}")
-    if not workers:
+    threads = executor.client.nthreads()
+    console.print(f"{len(threads)} workers with {sum(threads.values())} threads at {address}")
+    if not threads:
         console.print(f"  waiting for the first one: `dask worker {address} --nthreads 1`")
     return executor
 
@@ -256,7 +256,7 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
         MofNCompleteColumn(),
         TextColumn("rows × contestants · {task.fields[left]}"),
     )
-    with Progress(*columns, console=console, expand=True) as bar:
+    with Progress(*columns, console=console, expand=True, refresh_per_second=2) as bar:
         task = bar.add_task("solve", total=None, left="starting workers")
         reported = False
 
@@ -265,7 +265,7 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
             if now.rows_reused and not reported:
                 bar.console.print(f"{now.rows_reused:,} of {now.rows_total:,} results reused from the result file")
                 reported = True
-            left = "estimating time left" if now.seconds_left is None else f"about {now.seconds_left:.0f} s left"
+            left = "" if now.seconds_left is None else f"about {_duration(now.seconds_left)} left (estimate)"
             if now.rows_done == now.rows_total:
                 left = f"{now.seconds:.1f} s"
             if now.writing:
@@ -273,6 +273,13 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
             bar.update(task, total=now.rows_total, completed=now.rows_done, left=left)
 
         yield show
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def main() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -24,8 +26,8 @@ from .workers import one_thread
 
 #: A Gram matrix, or weights, of so many bytes travel by themselves, once for all tasks that share them.
 LARGE = 2**20
-#: Seconds to wait for a scheduler.
-PATIENCE = 20
+#: Seconds to wait for a scheduler, and between questions how many workers it has.
+PATIENCE, EVERY = 20, 5
 
 
 class Block:
@@ -58,12 +60,15 @@ class ClusterExecutor(Executor):
     def __init__(self, executor: Any) -> None:
         self._executor, self.client = executor, executor._client
         self._sent: WeakValueDictionary[tuple[int, int], _Sent] = WeakValueDictionary()
+        self._asked, self._workers = -math.inf, 0
         self.require_same_versions()
 
     @property
     def workers(self) -> int:
-        """Threads of all workers that are there now."""
-        return sum(self.client.nthreads().values())
+        """Threads of all workers, as of the last few seconds; one while none is there."""
+        if time.monotonic() > self._asked + EVERY:
+            self._asked, self._workers = time.monotonic(), sum(self.client.nthreads().values())
+        return max(self._workers, 1)
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         large: list[NDArray[np.uint8]] = []

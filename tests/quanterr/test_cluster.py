@@ -123,7 +123,7 @@ def test_the_command(cluster: Cluster, tmp_path: Path) -> None:
 
 def test_large_arrays_travel_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = make_layer("wide", 1200, 20)
-    here = _timeless(certify([layer], bits=(2, 16), chunk=None))
+    here = _timeless(certify([layer], bits=(4, 5), chunk=None))
     sent: list[Any] = []
     executor, submit = cluster[0], cluster[0].client.submit
 
@@ -132,8 +132,8 @@ def test_large_arrays_travel_once(cluster: Cluster, monkeypatch: pytest.MonkeyPa
         return submit(fn, *args, **kwargs)
 
     monkeypatch.setattr(executor.client, "submit", counted)
-    monkeypatch.setattr(quanterr.cluster, "LARGE", 1000)
-    assert _timeless(certify([layer], bits=(2, 16), chunk=None, executor=executor)) == here
+    monkeypatch.setattr(quanterr.cluster, "LARGE", layer.gram.nbytes)
+    assert _timeless(certify([layer], bits=(4, 5), chunk=None, executor=executor)) == here
     names = [fn.__name__ for fn in sent]
     assert names.count("Block") == 1 + 7  # the Gram, and the weights of seven batches of rows
     assert names.count("run_task") == 2 * 7
