@@ -71,6 +71,9 @@ def certify(
     chunk: Annotated[
         int, typer.Option(min=0, help="Columns solved together (36 as in the paper); 0: whole layers, the full Gram.")
     ] = 36,
+    budget: Annotated[
+        str, typer.Option(help="Pruning budget: row (as the paper), or both: one for all rows of a chunk as well.")
+    ] = "row",
     scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse (the paper's), max or lp.")] = "mse",
     image_size: ImageSizeOption = 224,
     batch_size: BatchSizeOption = 8,
@@ -144,8 +147,8 @@ def certify(
             console.print(f"whole layers: about {most:.1f} GiB for each of {jobs or _cores()} workers (estimate)")
         with _live_progress() as show:
             report = certify_layers(
-                captured, widths, chunk or None, scale=scale, search=search, effort=effort, refine=refine, store=store,
-                jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
+                captured, widths, chunk or None, budget=budget, scale=scale, search=search, effort=effort,
+                refine=refine, store=store, jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
                 certificates=certificates, dual=dual,
             )  # fmt: skip
         if report.records:

@@ -17,6 +17,8 @@ DENSE_BITS = 16
 #: Bits a weight that the mask of an unstructured pruned row may count at equal storage: free as in the paper, or one.
 MASK_COSTS = (0, 1)
 COMPOUND = "compound"
+#: What is added to the method of a contestant that spends its budget over all rows.
+LAYER = "_layer"
 
 
 class Method(StrEnum):

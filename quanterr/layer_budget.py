@@ -13,7 +13,7 @@ from bounds.allocation import asks
 from bounds.gram import Array
 from bounds.result import CLOSED
 
-from .contestants import DENSE_BITS, Contestant
+from .contestants import DENSE_BITS, LAYER, Contestant
 from .efforts import QUICK, Effort, NearNull
 from .errors import ChunkRefused
 from .layer_tasks import BoundCurves, FindPoints, FitSupports, ProveCurves, Sizes, StartCurves
@@ -26,19 +26,18 @@ Side = tuple[str, int, str, int | None]
 Go = Callable[[list[Unit]], Iterator[tuple[Unit, list[RowResults] | ChunkRefused]]]
 #: The least favourable allocation is another one for each bound: rounds of lower curves.
 ROUNDS = 3
-SUFFIX = "_layer"
 
 
 def layer_wide(contestant: Contestant) -> Contestant | None:
     """The same budget for the whole layer; None where the rows are not pruned freely."""
     if contestant.scaled or contestant.group or contestant.block > 1 or contestant.keep == 1:
         return None
-    return replace(contestant, method=contestant.method + SUFFIX)
+    return replace(contestant, method=contestant.method + LAYER)
 
 
 def same_pruning(first: str, second: str) -> bool:
     """Whether two methods differ by their budget alone."""
-    return first.removesuffix(SUFFIX) == second.removesuffix(SUFFIX)
+    return first.removesuffix(LAYER) == second.removesuffix(LAYER)
 
 
 @dataclass
@@ -141,7 +140,7 @@ class LayerBudgets:
         """A record for each chunk and budget, beside that of the budgets of rows."""
         for (layer, index), chunk in self._chunks.items():
             for rival in chunk.contestants if not chunk.refused else []:
-                base = by_row[layer, index, rival.method.removesuffix(SUFFIX), rival.bits]
+                base = by_row[layer, index, rival.method.removesuffix(LAYER), rival.bits]
                 yield self._record(chunk, rival, base)
 
     @property

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from rich import box
 from rich.table import Table
 
-from .report import Outcome, Report, Verdict
+from .contestants import LAYER, Method
+from .report import Outcome, Report, Verdict, decibels
 
 LETTER = {Outcome.QUANTIZATION: "Q", Outcome.PRUNING: "P", Outcome.UNDECIDED: "?"}
 COLOUR = {Outcome.QUANTIZATION: "blue", Outcome.PRUNING: "yellow", Outcome.UNDECIDED: "default"}
@@ -57,4 +58,21 @@ def summary(report: Report) -> str:
         f"{count[Outcome.PRUNING]} for pruning, {count[Outcome.UNDECIDED]} undecided. "
         f"{rows:,} row problems, {proof}; {sum(r.seconds for r in report.records):.0f} processor seconds. "
         "A chunk's verdict speaks of the chunk alone."
+    ) + _layer_budget(report)
+
+
+def _layer_budget(report: Report) -> str:
+    """The same counts against pruning that spends one budget over all rows, and what that gains it."""
+    method = Method.PRUNING + LAYER
+    layer = {(r.layer, r.chunk, r.bits): r for r in report.records if r.method == method}
+    if not layer:
+        return ""
+    rows = [r for r in report.records if r.method == Method.PRUNING and r.error_upper > 0]
+    gains = [decibels(r.error_upper, layer[r.layer, r.chunk, r.bits].error_upper) for r in rows]
+    count = Counter(v.outcome for v in report.judged(method))
+    least, most = min(gains, default=0.0), max(gains, default=0.0)
+    return (
+        f"\nAgainst pruning with one budget for all rows ({least:.1f} … {most:.1f} dB better than one for each): "
+        f"{count[Outcome.QUANTIZATION]} for quantisation, {count[Outcome.PRUNING]} for "
+        f"pruning, {count[Outcome.UNDECIDED]} undecided."
     )
