@@ -32,7 +32,7 @@ def run() -> str:
         (
             f"**gain over budgets of rows**, dB at {', '.join(map(str, BITS))} bits, first {ROWS} rows, {n}",
             markdown(["layer", *(f"{what}, {b} bits" for what in ("ExactOBS", "exact") for b in BITS)], gain),
-            f"**proof**, the same rows: best subsets searched for each row, of {n.split()[0]} − 1 that there are; ms a row",
+            "**proof**, the same rows: best subsets searched a row, of columns − 1 that there are; ms a row",
             markdown(
                 ["layer", *(f"{b} bits" for b in BITS), "2–8 bits", "time, 4 bits", "time, 2–8 bits", "whole curves",
                  "greedy above optimum, 4 bits"], cost
