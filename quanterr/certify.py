@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from bounds import BranchAndBound
 
 from .archive import require_writable
-from .contestants import Contestant, at_storage, codes_range
-from .contestants import contestants as contestants_named
+from .contestants import Contestant, same_but_budget
+from .contestants import rivals as every_rival
 from .efforts import Effort
 from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
 from .execution import Outcome, Progress, run
-from .layer_budget import LayerBudgets, Side, layer_wide, same_pruning
+from .layer_budget import LayerBudgets, Side, layer_wide
 from .plan import raised, units
 from .report import LayerFacts, Record, Report
 from .scale_free import Place as ScalePlace
@@ -124,7 +124,7 @@ def certify(
     ChunkRefused
         Rows that `bounds` refuses (layer, chunk and rows are named), after everything else is solved and stored.
     """
-    rivals = _rivals(bits, contestants, mask_cost, compound)
+    rivals = every_rival(bits, contestants, mask_cost, compound)
     if chunk is not None and chunk < 1:
         raise QuanterrError(f"chunk = {chunk} columns: use a positive number, or None for whole layers")
     if scale not in SCALES:
@@ -191,28 +191,10 @@ def certify(
         ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
         found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
         write_certificates(
-            layers, chunk, found, Path(certificates), dual=dual, title=title, executor=executor, jobs=jobs,
-            begins=lambda name: now("certificate of", name),
+            layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale, title=title,
+            executor=executor, jobs=jobs, begins=lambda name: now("certificate of", name),
         )  # fmt: skip
     return report
-
-
-def _rivals(bits: Sequence[int], names: Sequence[str] | None, mask_cost: int, compound: bool) -> tuple[Contestant, ...]:
-    """All contestants, those of one method together."""
-    if names is not None:
-        if compound or mask_cost:
-            raise QuanterrError(
-                "compound and mask_cost belong to the comparison at equal storage: name what you mean among the "
-                "contestants, such as int4+prune50; the bits of every mask are reported"
-            )
-        return contestants_named(names)
-    for width in bits:
-        codes_range(width)  # refuses what is no bit-width
-    widths = dict.fromkeys(int(b) for b in bits)
-    if not widths:
-        raise QuanterrError("no bit-widths given: pass at least one, for example bits=(2, 4, 8)")
-    each = [at_storage(width, mask_cost=mask_cost, compound=compound) for width in widths]
-    return tuple(contestant for method in zip(*each, strict=True) for contestant in method)
 
 
 def _records(
@@ -254,7 +236,7 @@ def _worth(records: list[Record], refine: str) -> tuple[set[Side], set[Side]]:
     search: set[Side] = set()
     relaxation: set[Side] = set()
     for pair in Report(tuple(records)).pairs():
-        if refine == "all" or not (pair.better or same_pruning(pair.first.method, pair.second.method)):
+        if refine == "all" or not (pair.better or same_but_budget(pair.first.method, pair.second.method)):
             sides = sorted((pair.first, pair.second), key=lambda side: side.error_upper)
             leader, other = ((side.layer, side.chunk, side.method, side.bits) for side in sides)
             search |= {leader, other} if refine == "all" else {leader}

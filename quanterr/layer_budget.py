@@ -35,11 +35,6 @@ def layer_wide(contestant: Contestant) -> Contestant | None:
     return replace(contestant, method=contestant.method + LAYER)
 
 
-def same_pruning(first: str, second: str) -> bool:
-    """Whether two methods differ by their budget alone."""
-    return first.removesuffix(LAYER) == second.removesuffix(LAYER)
-
-
 @dataclass
 class _Chunk:
     """What is known of one chunk; arrays of rows are those of its units, one after another."""
@@ -52,7 +47,9 @@ class _Chunk:
     spent: dict[Contestant, Sizes] = field(default_factory=dict)
     lower: dict[Contestant, Array] = field(default_factory=dict)
     seconds: float = 0.0
-    refused: str = ""
+    refused: bool = False
+    complete: bool = False
+    remark: str = ""
 
     @property
     def wide(self) -> bool:
@@ -125,6 +122,8 @@ class LayerBudgets:
         self._run((chunk, unit) for chunk, rival in narrow for unit in chunk.tasks(rival, _fits(chunk, rival)))
         wide = [(chunk, rival) for chunk in self._open() if chunk.wide for rival in chunk.contestants]
         self._improve(wide, wide, QUICK, ROUNDS)
+        for chunk in self._open():
+            chunk.complete = True
 
     def refine(self, search: set[Side], relaxation: set[Side], effort: Effort) -> None:
         """More work on the points or the bounds of the wide chunks that are named by (layer, chunk, method, bits)."""
@@ -145,8 +144,8 @@ class LayerBudgets:
 
     @property
     def remarks(self) -> list[str]:
-        """Chunks that were refused, and why."""
-        return [f"{chunk.refused}; no layer-wide budget" for chunk in self._chunks.values() if chunk.refused]
+        """What was refused, and why."""
+        return [chunk.remark for chunk in self._chunks.values() if chunk.remark]
 
     def _record(self, chunk: _Chunk, rival: Contestant, base: Record) -> Record:
         keep = chunk.budget(rival)
@@ -192,8 +191,10 @@ class LayerBudgets:
             return
         for unit, outcome in self._go(units):
             chunk = self._chunks[unit.layer, unit.chunk]
-            if isinstance(outcome, ChunkRefused):
-                chunk.refused = chunk.refused or str(outcome)
+            if isinstance(outcome, ChunkRefused) and chunk.complete:
+                chunk.remark = f"{outcome}; the quick layer-wide bounds stand"
+            elif isinstance(outcome, ChunkRefused):
+                chunk.refused, chunk.remark = True, f"{outcome}; no layer-wide budget"
             else:
                 _take(chunk, unit, outcome[0])
 

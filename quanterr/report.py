@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from .contestants import Method
+from .contestants import LAYER, Method
 from .errors import QuanterrError
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ class Outcome(StrEnum):
     QUANTIZATION = "quantization"
     PRUNING = "pruning"
     UNDECIDED = "undecided"
+
+
+#: How prose spells a method.
+SPELT = {Outcome.QUANTIZATION.value: "quantisation", Method.PRUNING + LAYER: "layer-wide pruning"}
 
 
 def decibels(energy: float, error: float) -> float:

@@ -228,7 +228,7 @@ def around_of(codes: IntegerBox | Codebook | None, pieces: list[Piece], floors: 
     """`Surroundings` from floats, on the safe side."""
     assert codes is not None
     energies = [
-        [(Fraction(float(v + a)), Fraction(max(float(v - a), 0.0))) for v, a in zip(*_energies(piece), strict=True)]
+        [(Fraction(max(float(v - a), 0.0)), Fraction(float(v + a))) for v, a in zip(*_energies(piece), strict=True)]
         for piece in pieces
     ]
     symmetric = [np.asarray(piece.gram / 2 + piece.gram.T / 2) for piece in pieces]

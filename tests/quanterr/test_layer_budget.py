@@ -196,8 +196,9 @@ def test_verdicts_table_page_and_figure_know_it(tmp_path: Path) -> None:
             assert margin > 0  # the stronger opponent
     duels = report.duels()
     assert set(duels[duels.second == LAYER]["first"]) == {"quantization", "pruning"}
-    assert "one budget for all rows" in summary(report)
-    assert "one budget" not in summary(certify([make_layer(rows=8)], bits=(2,)))
+    assert "One budget for all rows makes pruning" in summary(report)
+    assert "for layer-wide pruning" in summary(report)
+    assert "One budget" not in summary(certify([make_layer(rows=8)], bits=(2,)))
     verdict_table(report)
     assert report.to_html(tmp_path / "page.html").stat().st_size > 1000
     report.save_figure(tmp_path / "figure")
@@ -220,7 +221,7 @@ def test_the_command_takes_a_budget(tmp_path: Path) -> None:
     out = tmp_path / "tiny.sqlite"
     first = certify_tiny(out, "--budget", "both")
     assert first.returncode == 0, first.stderr
-    assert "one budget for all rows" in first.stdout
+    assert "One budget for all rows makes pruning" in first.stdout
 
 
 def test_every_row_curve_is_used_not_the_mean() -> None:
