@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bounds import BlockSplit, BranchAndBound, DiagonalSplit, LocalSearch, Status, allocate
+from bounds import BlockSplit, BoundsDisagree, BranchAndBound, DiagonalSplit, LocalSearch, Status, allocate
 from bounds.allocation import asks
 from bounds.gram import Array
 from bounds.result import CLOSED
@@ -24,7 +24,7 @@ Place = tuple[str, int]
 #: Layer, chunk, method and bits of a record.
 Side = tuple[str, int, str, int | None]
 Go = Callable[[list[Unit]], Iterator[tuple[Unit, list[RowResults] | ChunkRefused]]]
-#: The least favourable allocation is another one for each bound: rounds of lower curves.
+#: Rounds of lower curves: each looks where the split over the ones before was weak.
 ROUNDS = 3
 
 
@@ -154,7 +154,10 @@ class LayerBudgets:
         # what the rows keep with a budget each fits into the layer's as well
         upper = min(math.nextafter(upper, math.inf) if upper else 0.0, base.error_upper)
         lower = allocate(chunk.lower[rival] if chunk.wide else chunk.both()[0], keep).bound
-        assert lower <= upper, (base.layer, base.chunk, rival.heading, lower, upper)
+        if lower > upper:
+            raise BoundsDisagree(
+                f"layer {base.layer}, chunk {base.chunk}, {rival.heading}: lower bound {lower!r} exceeds {upper!r}"
+            )
         assert chunk.start is not None
         begun = allocate(chunk.start, keep).value
         closed = upper - lower <= CLOSED * upper
