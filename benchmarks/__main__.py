@@ -16,6 +16,7 @@ ALL = (
     "growth",
     "heuristics_pruning",
     "heuristics_quantization",
+    "layer_budget",
     "paper_bound",
     "peers_integers",
     "peers_pruning",

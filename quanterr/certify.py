@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from bounds import BranchAndBound
 
 from .archive import require_writable
-from .contestants import Contestant
+from .contestants import Contestant, same_but_budget
 from .contestants import rivals as every_rival
 from .efforts import Effort
 from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
 from .execution import Outcome, Progress, run
-from .layer_budget import LayerBudgets, Side, layer_wide, same_pruning
+from .layer_budget import LayerBudgets, Side, layer_wide
 from .plan import raised, units
 from .report import LayerFacts, Record, Report
 from .scale_free import Place as ScalePlace
@@ -235,7 +235,7 @@ def _worth(records: list[Record], refine: str) -> tuple[set[Side], set[Side]]:
     search: set[Side] = set()
     relaxation: set[Side] = set()
     for pair in Report(tuple(records)).pairs():
-        if refine == "all" or not (pair.better or same_pruning(pair.first.method, pair.second.method)):
+        if refine == "all" or not (pair.better or same_but_budget(pair.first.method, pair.second.method)):
             sides = sorted((pair.first, pair.second), key=lambda side: side.error_upper)
             leader, other = ((side.layer, side.chunk, side.method, side.bits) for side in sides)
             search |= {leader, other} if refine == "all" else {leader}

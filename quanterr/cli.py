@@ -73,6 +73,9 @@ def certify(
     chunk: Annotated[
         int, typer.Option(min=0, help="Columns solved together (36 as in the paper); 0: whole layers, the full Gram.")
     ] = 36,
+    budget: Annotated[
+        str, typer.Option(help="Pruning budget: row (as the paper), or both: one for all rows of a chunk as well.")
+    ] = "row",
     contestants: Annotated[
         str | None,
         typer.Option(
@@ -168,7 +171,7 @@ def certify(
         with _live_progress() as show:
             report = certify_layers(
                 captured, widths, chunk or None, contestants=names, mask_cost=mask_cost, compound=compound,
-                scale=scale, search=search, effort=effort, refine=refine, store=store, executor=executor,
+                budget=budget, scale=scale, search=search, effort=effort, refine=refine, store=store, executor=executor,
                 jobs=jobs or _cores(), progress=show, title=title, skip_refused=True, certificates=certificates,
                 dual=dual,
             )  # fmt: skip

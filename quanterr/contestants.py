@@ -17,6 +17,8 @@ DENSE_BITS = 16
 #: Bits a weight that the mask of an unstructured pruned row may count at equal storage: free as in the paper, or one.
 MASK_COSTS = (0, 1)
 COMPOUND = "compound"
+#: What is added to the method of a contestant that spends its budget over all rows.
+LAYER = "_layer"
 
 
 class Method(StrEnum):
@@ -38,6 +40,11 @@ def codes_range(bits: int) -> tuple[int, int]:
         raise InputError(f"bits = {bits!r}: quanterr quantises to whole numbers of bits from 1 to 16")
     half = 2 ** (int(bits) - 1)
     return -half, half - 1
+
+
+def same_but_budget(first: str, second: str) -> bool:
+    """Whether two methods prune alike, one of them with a budget for all rows: which is better is known beforehand."""
+    return first.removesuffix(LAYER) == second.removesuffix(LAYER)
 
 
 @dataclass(frozen=True)

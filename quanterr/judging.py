@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .contestants import Method, at_storage
+from .contestants import Method, at_storage, same_but_budget
 from .report import Duel, Record, Report
 
 
@@ -33,9 +33,11 @@ class Winner:
 
 
 def winners(report: Report) -> Iterator[Winner]:
-    """One for every (layer, chunk, bits) with two contestants or more."""
+    """One for every (layer, chunk, bits) with two contestants or more; what differs by its budget alone is no rival."""
     groups: dict[tuple[str, int, int | None], list[Duel]] = {}
     for duel in report.pairs():
+        if same_but_budget(duel.first.method, duel.second.method):
+            continue
         groups.setdefault((duel.first.layer, duel.first.chunk, duel.first.bits), []).append(duel)
     for (layer, chunk, bits), duels in groups.items():
         methods = list(dict.fromkeys(side.method for duel in duels for side in (duel.first, duel.second)))

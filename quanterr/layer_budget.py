@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bounds import BlockSplit, BranchAndBound, DiagonalSplit, LocalSearch, Status, allocate
+from bounds import BlockSplit, BoundsDisagree, BranchAndBound, DiagonalSplit, LocalSearch, Status, allocate
 from bounds.allocation import asks
 from bounds.gram import Array
 from bounds.result import CLOSED
 
-from .contestants import DENSE_BITS, Contestant
+from .contestants import DENSE_BITS, LAYER, Contestant
 from .efforts import QUICK, Effort, NearNull
 from .errors import ChunkRefused
 from .layer_tasks import BoundCurves, FindPoints, FitSupports, ProveCurves, Sizes, StartCurves
@@ -24,21 +24,15 @@ Place = tuple[str, int]
 #: Layer, chunk, method and bits of a record.
 Side = tuple[str, int, str, int | None]
 Go = Callable[[list[Unit]], Iterator[tuple[Unit, list[RowResults] | ChunkRefused]]]
-#: The least favourable allocation is another one for each bound: rounds of lower curves.
+#: Rounds of lower curves: each looks where the split over the ones before was weak.
 ROUNDS = 3
-SUFFIX = "_layer"
 
 
 def layer_wide(contestant: Contestant) -> Contestant | None:
     """The same budget for the whole layer; None where the rows are not pruned freely."""
     if contestant.scaled or contestant.group or contestant.block > 1 or contestant.keep == 1:
         return None
-    return replace(contestant, method=contestant.method + SUFFIX)
-
-
-def same_pruning(first: str, second: str) -> bool:
-    """Whether two methods differ by their budget alone."""
-    return first.removesuffix(SUFFIX) == second.removesuffix(SUFFIX)
+    return replace(contestant, method=contestant.method + LAYER)
 
 
 @dataclass
@@ -53,7 +47,9 @@ class _Chunk:
     spent: dict[Contestant, Sizes] = field(default_factory=dict)
     lower: dict[Contestant, Array] = field(default_factory=dict)
     seconds: float = 0.0
-    refused: str = ""
+    refused: bool = False
+    complete: bool = False
+    remark: str = ""
 
     @property
     def wide(self) -> bool:
@@ -126,6 +122,8 @@ class LayerBudgets:
         self._run((chunk, unit) for chunk, rival in narrow for unit in chunk.tasks(rival, _fits(chunk, rival)))
         wide = [(chunk, rival) for chunk in self._open() if chunk.wide for rival in chunk.contestants]
         self._improve(wide, wide, QUICK, ROUNDS)
+        for chunk in self._open():
+            chunk.complete = True
 
     def refine(self, search: set[Side], relaxation: set[Side], effort: Effort) -> None:
         """More work on the points or the bounds of the wide chunks that are named by (layer, chunk, method, bits)."""
@@ -141,13 +139,13 @@ class LayerBudgets:
         """A record for each chunk and budget, beside that of the budgets of rows."""
         for (layer, index), chunk in self._chunks.items():
             for rival in chunk.contestants if not chunk.refused else []:
-                base = by_row[layer, index, rival.method.removesuffix(SUFFIX), rival.bits]
+                base = by_row[layer, index, rival.method.removesuffix(LAYER), rival.bits]
                 yield self._record(chunk, rival, base)
 
     @property
     def remarks(self) -> list[str]:
-        """Chunks that were refused, and why."""
-        return [f"{chunk.refused}; no layer-wide budget" for chunk in self._chunks.values() if chunk.refused]
+        """What was refused, and why."""
+        return [chunk.remark for chunk in self._chunks.values() if chunk.remark]
 
     def _record(self, chunk: _Chunk, rival: Contestant, base: Record) -> Record:
         keep = chunk.budget(rival)
@@ -156,7 +154,10 @@ class LayerBudgets:
         # what the rows keep with a budget each fits into the layer's as well
         upper = min(math.nextafter(upper, math.inf) if upper else 0.0, base.error_upper)
         lower = allocate(chunk.lower[rival] if chunk.wide else chunk.both()[0], keep).bound
-        assert lower <= upper, (base.layer, base.chunk, rival.heading, lower, upper)
+        if lower > upper:
+            raise BoundsDisagree(
+                f"layer {base.layer}, chunk {base.chunk}, {rival.heading}: lower bound {lower!r} exceeds {upper!r}"
+            )
         assert chunk.start is not None
         begun = allocate(chunk.start, keep).value
         closed = upper - lower <= CLOSED * upper
@@ -193,8 +194,10 @@ class LayerBudgets:
             return
         for unit, outcome in self._go(units):
             chunk = self._chunks[unit.layer, unit.chunk]
-            if isinstance(outcome, ChunkRefused):
-                chunk.refused = chunk.refused or str(outcome)
+            if isinstance(outcome, ChunkRefused) and chunk.complete:
+                chunk.remark = f"{outcome}; the quick layer-wide bounds stand"
+            elif isinstance(outcome, ChunkRefused):
+                chunk.refused, chunk.remark = True, f"{outcome}; no layer-wide budget"
             else:
                 _take(chunk, unit, outcome[0])
 

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from .contestants import Method
+from .contestants import LAYER, Method
 from .errors import QuanterrError
 from .spread import Stability
 
@@ -28,7 +28,7 @@ class Outcome(StrEnum):
 
 
 #: How prose spells a method.
-SPELT = {Outcome.QUANTIZATION.value: "quantisation"}
+SPELT = {Outcome.QUANTIZATION.value: "quantisation", Method.PRUNING + LAYER: "layer-wide pruning"}
 
 
 def decibels(energy: float, error: float) -> float:
@@ -139,8 +139,8 @@ def duel(first: Record, second: Record) -> Duel:
 def judge(quantization: Record, pruning: Record) -> Verdict:
     """The duel of the two methods at equal storage."""
     found = duel(quantization, pruning)
-    outcome = Outcome(found.better or Outcome.UNDECIDED)
-    here = Outcome(found.at_scale) if found.at_scale else None
+    names = {quantization.method: Outcome.QUANTIZATION, pruning.method: Outcome.PRUNING}
+    outcome, here = names.get(found.better, Outcome.UNDECIDED), names.get(found.at_scale)
     return Verdict(quantization.layer, quantization.chunk, quantization.bits or 0, outcome, found.margin_db, here)
 
 
@@ -211,8 +211,10 @@ class Report:
         first += ["snr_db", "snr_limit_db", "status", "seconds"]
         return frame[first + [c for c in frame.columns if c not in first]]
 
-    def judged(self) -> Iterator[Verdict]:
+    def judged(self, pruning: str = Method.PRUNING) -> Iterator[Verdict]:
         """A verdict for every (layer, chunk, bits); contestants that were named have duels only.
+
+        `pruning` is the method that quantisation is judged against: `pruning_layer` has one budget for all rows.
 
         Raises
         ------
@@ -225,7 +227,7 @@ class Report:
                 sides.setdefault((record.layer, record.chunk, record.bits), {})[record.method] = record
         for (layer, chunk, bits), pair in sides.items():
             try:
-                yield judge(pair[Method.QUANTIZATION], pair[Method.PRUNING])
+                yield judge(pair[Method.QUANTIZATION], pair[pruning])
             except KeyError as missing:
                 raise QuanterrError(f"layer {layer}, chunk {chunk}, {bits} bits: no record of {missing}") from None
 
@@ -255,12 +257,12 @@ class Report:
         ]  # fmt: skip
         return pd.DataFrame(rows, columns=[*columns, *(f"{n}_{side}" for n in sides for side in ("first", "second"))])
 
-    def verdicts(self) -> pd.DataFrame:
-        """`layer, chunk, bits, verdict, margin_db`: verdict in {quantization, pruning, undecided}."""
+    def verdicts(self, pruning: str = Method.PRUNING) -> pd.DataFrame:
+        """`layer, chunk, bits, verdict, margin_db`: verdict in {quantization, pruning, undecided}; see `judged`."""
         import pandas as pd
 
         return pd.DataFrame(
-            [(v.layer, v.chunk, v.bits, v.outcome.value, v.margin_db) for v in self.judged()],
+            [(v.layer, v.chunk, v.bits, v.outcome.value, v.margin_db) for v in self.judged(pruning)],
             columns=["layer", "chunk", "bits", "verdict", "margin_db"],
         )
 

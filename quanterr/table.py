@@ -9,13 +9,14 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from .contestants import COMPOUND
+from .contestants import COMPOUND, LAYER, Method
 from .judging import Winner, mask_cost, winners
-from .report import SPELT, Duel, Outcome, Record, Report
+from .report import SPELT, Duel, Outcome, Record, Report, decibels
 
 LETTER = {Outcome.QUANTIZATION: "Q", Outcome.PRUNING: "P", Outcome.UNDECIDED: "?"}
-LETTERS = {**{outcome.value: letter for outcome, letter in LETTER.items()}, COMPOUND: "C"}
-COLOUR = {Outcome.QUANTIZATION.value: "blue", Outcome.PRUNING.value: "yellow", COMPOUND: "magenta"}
+WHOLE = Method.PRUNING + LAYER
+LETTERS = {**{outcome.value: letter for outcome, letter in LETTER.items()}, COMPOUND: "C", WHOLE: "L"}
+COLOUR = {Outcome.QUANTIZATION.value: "blue", Outcome.PRUNING.value: "yellow", COMPOUND: "magenta", WHOLE: "yellow"}
 
 
 def verdict_table(report: Report) -> RenderableType:
@@ -134,7 +135,17 @@ def summary(report: Report) -> str:
         f"{len(found)} comparisons ({where}): {', '.join(_counts(report, found))}. "
         f"{rows:,} row problems, {proof}; {sum(r.seconds for r in report.records):.0f} processor seconds. "
         "A chunk's verdict speaks of the chunk alone."
-    )
+    ) + _layer_budget(report)
+
+
+def _layer_budget(report: Report) -> str:
+    """What one budget for all rows gains pruning."""
+    layer = {(r.layer, r.chunk, r.bits): r for r in report.records if r.method == WHOLE}
+    rows = [r for r in report.records if r.method == Method.PRUNING and r.error_upper > 0]
+    gains = [decibels(r.error_upper, layer[r.layer, r.chunk, r.bits].error_upper) for r in rows if layer]
+    if not gains:
+        return ""
+    return f" One budget for all rows makes pruning {min(gains):.1f} … {max(gains):.1f} dB better."
 
 
 def _counts(report: Report, found: list[Winner]) -> Iterator[str]:
