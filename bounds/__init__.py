@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .exact.branch_and_bound import BranchAndBound
     from .exact.exhaustive import Exhaustive
     from .exact.gurobi import Gurobi
+    from .local.batch_search import BatchSearch
     from .local.local_search import LocalSearch
     from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
     from .relaxation.block import BlockSplit
@@ -54,6 +55,7 @@ _SOLVERS = {
     "BranchAndBound": "exact.branch_and_bound",
     "Exhaustive": "exact.exhaustive",
     "Gurobi": "exact.gurobi",
+    "BatchSearch": "local.batch_search",
     "LocalSearch": "local.local_search",
     "BlockSplit": "relaxation.block",
     "IntervalSplit": "relaxation.interval",
@@ -66,6 +68,7 @@ _SOLVERS = {
 
 __all__ = [
     "AnyScale",
+    "BatchSearch",
     "BlockCertificate",
     "BlockDiagonal",
     "BlockSparse",

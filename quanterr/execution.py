@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bounds import DiagonalSplit
+from bounds import BatchSearch, DiagonalSplit
 
 from .contestants import Method
 from .errors import ChunkRefused, QuanterrError
@@ -45,8 +45,9 @@ def _work(unit: Unit) -> float:
     """
     rows, columns = unit.rows * len(unit.bits), float(unit.columns)
     if unit.wide:
-        effort = 1 if isinstance(unit.relaxation, DiagonalSplit) else 4
-        return float(0.06 * effort * rows * (columns / 384) ** 2.2 + 10 * (columns / 1000) ** 3)
+        row = 6e-4 if isinstance(unit.search, BatchSearch) else 5e-2
+        row += 3e-3 if isinstance(unit.relaxation, DiagonalSplit) else 2e-1
+        return float(row * rows * (columns / 384) ** 2.1 + 10 * (columns / 1000) ** 3)
     if unit.method is Method.QUANTIZATION:
         return 3e-5 * rows
     return float(rows * (5e-6 + 5e-4 * 10 ** (min(columns, 72) / 12 - 3)))

@@ -33,7 +33,7 @@ WIDEST_SEARCH = 128
 def units(
     layer: Layer, bits: tuple[int, ...], width: int | None, scale: str, search: BranchAndBound | None
 ) -> Iterator[Unit]:
-    """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort, a bit-width each.
+    """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def units(
                 if exact:
                     yield unit
                 else:
-                    yield from (raised(unit, index, QUICK) for index in range(len(bits)))
+                    yield replace(unit, search=QUICK.search[method], relaxation=QUICK.relaxation[method])
 
 
 def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relaxation: bool = True) -> Unit:

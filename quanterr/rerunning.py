@@ -6,14 +6,16 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bounds import BranchAndBound, Gram, LocalSearch, ProblemError
+from bounds import BatchSearch, BranchAndBound, Gram, LocalSearch, ProblemError
 from bounds.result import CLOSED
 from bounds.verbs import Search
 
 from .certificates import Claim, LayerCertificate
 from .units import solve_rows
 
-SEARCHES: dict[str, Callable[..., Search]] = {"BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch}
+SEARCHES: dict[str, Callable[..., Search]] = {
+    "BatchSearch": BatchSearch, "BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch,
+}  # fmt: skip
 
 
 def why_not_confirmed(

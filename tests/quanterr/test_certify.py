@@ -257,10 +257,10 @@ def test_more_effort_narrows_both_sides(tmp_path: Path) -> None:
 
 def test_only_undecided_comparisons_are_refined() -> None:
     wide = make_layer(rows=2, columns=72)
-    quick = certify([wide], bits=(2, 8), chunk=None, effort="quick")
+    quick = certify([wide], bits=(2, 12), chunk=None, effort="quick")
     decided = {v.bits for v in quick.judged() if v.outcome != "undecided"}
-    assert decided == {8}
-    more = certify([wide], bits=(2, 8), chunk=None)
+    assert decided == {12}
+    more = certify([wide], bits=(2, 12), chunk=None)
     for before, after in zip(quick.records, more.records, strict=True):
         assert before.error_lower <= after.error_lower <= after.error_upper <= before.error_upper
         if after.bits in decided:
