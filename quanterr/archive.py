@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import os
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ from .errors import CertificateFileError
 #: What a damaged or foreign file may raise in the libraries that read it.
 UNREADABLE = (
     zipfile.BadZipFile, zlib.error, EOFError, KeyError, IndexError, TypeError, ValueError, NotImplementedError,
-    RuntimeError, OverflowError, MemoryError, SyntaxError,
+    RuntimeError, OverflowError, MemoryError, SyntaxError, OSError, lzma.LZMAError,
 )  # fmt: skip
 
 

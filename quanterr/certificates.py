@@ -16,12 +16,14 @@ import bounds.feasible
 from bounds.feasible import Feasible
 from bounds.gram import Array
 
+from .any_scale import EveryScale
 from .archive import UNREADABLE, read_archive, short, write_archive
 from .errors import CertificateFileError
 
 FORMAT = "quanterr certificate"
 VERSION = 1
 SUFFIX = ".certificate.npz"
+MOST_SCALES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +44,25 @@ class DiagonalProof:
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """One method at one bit-width, all rows and chunks of a layer.
+    """One contestant, all rows and chunks of a layer.
 
     Attributes
     ----------
+    method, bits : as in `Contestant`: what it is compared as; `bits` is None for contestants that are named
     feasible : one set for each chunk; the row is `scale · x`, `x` in the set
     scale : (rows,) weight units a code step, or None where the set holds weights
-    x : (rows, columns) int codes, or float64 weights
+    x : (rows, columns) int codes, or float64 levels of a codebook or weights
     upper, lower : (chunks, rows) `lower ≤ optimum ≤ E(x) ≤ upper`
     by_dual : (chunks, rows) True where `lower` is what `proof` proves, False where it rests on the search
     search : the method and its budget, enough to run it again
     nodes : (chunks, rows) size of each search tree
     proof : DiagonalProof, or None when only the search speaks for the lower values
+    contestant : name of what is stored; empty in files from before it was kept
+    any_scale : what holds for every scale, for each chunk; None where nothing is claimed
     """
 
     method: str
-    bits: int
+    bits: int | None
     feasible: tuple[Feasible, ...]
     scale: Array | None
     x: NDArray[Any]
@@ -67,10 +72,17 @@ class Claim:
     search: dict[str, Any]
     nodes: NDArray[np.int64]
     proof: DiagonalProof | None
+    contestant: str = ""
+    any_scale: tuple[EveryScale | None, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.method}-{self.bits}"
+        return claim_name(self.method, self.bits)
+
+    @property
+    def heading(self) -> str:
+        """How messages call it."""
+        return self.method if self.bits is None else f"{self.method} at {self.bits} bits"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +113,11 @@ class LayerCertificate:
         for position, (low, high) in enumerate(self.chunks):
             for group in range(self.groups):
                 yield position, group, slice(group * height, (group + 1) * height), slice(low, high)
+
+
+def claim_name(method: str, bits: int | None) -> str:
+    """What the arrays of a claim are called."""
+    return method if bits is None else f"{method}-{bits}"
 
 
 def file_name(layer: str) -> str:
@@ -155,9 +172,14 @@ def _flatten(certificate: LayerCertificate) -> tuple[dict[str, Any], dict[str, N
     claims = []
     for claim in certificate.claims:
         entry: dict[str, Any] = {
-            "method": claim.method, "bits": claim.bits, "feasible": [_set(f) for f in claim.feasible],
-            "scaled": claim.scale is not None, "search": claim.search, "proof": None,
+            "method": claim.method, "bits": claim.bits, "contestant": claim.contestant,
+            "feasible": [_set(f) for f in claim.feasible], "scaled": claim.scale is not None, "search": claim.search,
+            "proof": None, "any_scale": [None if free is None else free.lower for free in claim.any_scale],
         }  # fmt: skip
+        for position, free in enumerate(claim.any_scale):
+            if free is not None:
+                for name in ("scales", "sums", "floors"):
+                    arrays[f"{claim.name}/{name}/{position}"] = getattr(free, name)
         for name in ("x", "upper", "lower", "by_dual", "nodes"):
             arrays[f"{claim.name}/{name}"] = getattr(claim, name)
         if claim.scale is not None:
@@ -214,7 +236,8 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
     _require(indices == sorted(set(indices)), "chunk numbers are not ascending")
     claims = []
     for entry in header["claims"]:
-        name, scaled = f"{entry['method']}-{int(entry['bits'])}", entry["scaled"]
+        bits = None if entry["bits"] is None else int(entry["bits"])
+        name, scaled = claim_name(str(entry["method"]), bits), entry["scaled"]
         scale = doubles(f"{name}/scale", (rows,)) if scaled else None
         _require(scale is None or bool((scale > 0).all()), f"{name}/scale is not positive")
         sets = tuple(_feasible(f) for f in entry["feasible"])
@@ -228,14 +251,24 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
             proof = DiagonalProof(diagonal, y, doubles(f"{name}/dual", (count, rows)))
         else:
             _require(kind is None, f"{name} has a proof of kind {kind!r}, which this version cannot check")
+        lowers = entry.get("any_scale") or [None] * count
+        _require(len(lowers) == count and (scaled or lowers == [None] * count), f"{name} has a wrong any_scale")
+        free = []
+        for position, least in enumerate(lowers):
+            sizes = {(k,) for k in range(1, MOST_SCALES + 1)}
+            parts = () if least is None else (
+                doubles(f"{name}/scales/{position}", *sizes), doubles(f"{name}/sums/{position}", *sizes),
+                doubles(f"{name}/floors/{position}", (groups,)),
+            )  # fmt: skip
+            free.append(EveryScale(float(least), *parts) if parts else None)
         by_dual = take(f"{name}/by_dual", {(count, rows)}, "b")
         _require(proof is not None or not by_dual.any(), f"{name}/by_dual names a proof that is not there")
         claims.append(
             Claim(
-                entry["method"], int(entry["bits"]), sets, scale,
-                take(f"{name}/x", {(rows, columns)}, "i" if scaled else "f"),
+                str(entry["method"]), bits, sets, scale, take(f"{name}/x", {(rows, columns)}, _kind(sets[0], scaled)),
                 doubles(f"{name}/upper", (count, rows)), doubles(f"{name}/lower", (count, rows)), by_dual,
                 dict(entry["search"]), take(f"{name}/nodes", {(count, rows)}, "i"), proof,
+                str(entry.get("contestant", "")), tuple(free),
             )
         )  # fmt: skip
     _require(used == arrays.keys(), f"members that nothing refers to: {sorted(arrays.keys() - used)}")
@@ -259,6 +292,11 @@ def _square(packed: Array, n: int) -> Array:
     full[:, rows, columns] = packed
     full[:, columns, rows] = packed
     return full
+
+
+def _kind(feasible: Feasible, scaled: bool) -> str:
+    """Integer codes are integers; levels and weights are doubles."""
+    return "i" if scaled and not isinstance(feasible, bounds.feasible.Codebook) else "f"
 
 
 def _set(feasible: Feasible) -> dict[str, Any]:

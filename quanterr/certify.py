@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from pathlib import Path
@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 from bounds import BranchAndBound
 
 from .archive import require_writable
-from .contestants import Method
+from .contestants import rivals as every_rival
 from .efforts import Effort
 from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
 from .execution import Progress, run
 from .plan import raised, units
-from .report import LayerFacts, Outcome, Record, Report
-from .scaling import SCALES, codes_range
+from .report import LayerFacts, Record, Report
+from .scale_free import Place as ScalePlace
+from .scale_free import ScaleFree, ScaleFreeJob, search_scales
+from .scaling import SCALES
 from .tally import Tally
 from .units import Unit
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "certify"]
 
 REFINE = ("undecided", "all")
-Place = tuple[str, int, Method]
+Place = tuple[str, int]
 
 
 def certify(
@@ -40,6 +42,9 @@ def certify(
     bits: Sequence[int] = (2, 3, 4, 5, 6, 7, 8),
     chunk: int | None = 36,
     *,
+    contestants: Sequence[str] | None = None,
+    mask_cost: int = 0,
+    compound: bool = False,
     scale: str = "mse",
     search: BranchAndBound | None = None,
     effort: str = "normal",
@@ -55,6 +60,8 @@ def certify(
 ) -> Report:
     """Bound the error of quantisation and of pruning at equal storage from both sides, chunk by chunk.
 
+    Or of any other contestants, such as formats of numbers, that are named.
+
     Parameters
     ----------
     layers : iterable of Layer
@@ -64,8 +71,15 @@ def certify(
     chunk : int or None
         Columns solved together, as in *Pruning vs Quantization* §4.3 (36); None takes whole layers, the full Gram.
         A chunk's verdict speaks of the chunk alone: cross terms with the other columns are not in it.
+    contestants : sequence of str, optional
+        Compare these with each other, whatever they store, instead of the methods at each of `bits`, which is then
+        not used: names such as "int4", "fp4", "2:4", "prune75", "int4+prune50" (`quanterr.contestants.named`).
+    mask_cost : {0, 1}
+        Bits a weight that pruning pays for its mask at equal storage: with 1 it keeps ⌊columns · (bits − 1) / 16⌋.
+    compound : bool
+        A third contestant at equal storage: half the weights kept, as codes of twice the bits (at most 16).
     scale : {"mse", "max", "lp"}
-        How the per-tensor quantisation scale is chosen (`quanterr.scaling`).
+        How the scale of a tensor is chosen wherever codes need one (`quanterr.scaling`).
     search : BranchAndBound, optional
         Budget of the exact search, up to 128 columns; rows it leaves open get the better of its bound and a `(D, y)`
         certificate. Default: to the end up to 64 columns (36 take a few hundred nodes a row); beyond it no search
@@ -102,11 +116,7 @@ def certify(
     ChunkRefused
         Rows that `bounds` refuses (layer, chunk and rows are named), after everything else is solved and stored.
     """
-    for width in bits:
-        codes_range(width)  # refuses what is no bit-width
-    widths = tuple(dict.fromkeys(int(b) for b in bits))
-    if not widths:
-        raise QuanterrError("no bit-widths given: pass at least one, for example bits=(2, 4, 8)")
+    rivals = every_rival(bits, contestants, mask_cost, compound)
     if chunk is not None and chunk < 1:
         raise QuanterrError(f"chunk = {chunk} columns: use a positive number, or None for whole layers")
     if scale not in SCALES:
@@ -120,7 +130,7 @@ def certify(
         require_writable(Path(certificates))
     began = time.monotonic()
     layers = list(layers)
-    plan = [unit for layer in layers for unit in units(layer, widths, chunk, scale, search)]
+    plan = [unit for layer in layers for unit in units(layer, rivals, chunk, scale, search)]
     if not plan:
         raise QuanterrError("no layers given: nothing to certify")
     solved: dict[Place, Tally] = defaultdict(Tally)
@@ -130,12 +140,11 @@ def certify(
             if isinstance(results, ChunkRefused):
                 refused.setdefault((unit.layer, unit.chunk), results)
             else:
-                solved[unit.layer, unit.chunk, unit.method].add(unit, results)
+                solved[unit.layer, unit.chunk].add(unit, results)
     if refused and not skip_refused:
         raise next(iter(refused.values()))
-    for layer, index in refused:
-        for method in Method:
-            solved.pop((layer, index, method), None)
+    for place in refused:
+        solved.pop(place, None)
     remarks = list(map(str, refused.values()))
     chosen = list(_to_refine(plan, solved, refine, level)) if effort != "quick" else []
     if chosen:
@@ -144,51 +153,81 @@ def certify(
                 if isinstance(results, ChunkRefused):
                     remarks.append(f"{results}; the quick bounds stand")
                 else:
-                    solved[unit.layer, unit.chunk, unit.method].improve(unit, results)
-    records, facts = sorted(_records(solved), key=_order(plan)), tuple(map(_facts, layers))
+                    solved[unit.layer, unit.chunk].improve(unit, results)
+    total = sum(unit.rows * len(unit.contestants) for unit in plan)
+
+    def now(doing: str, layer: str) -> None:
+        if progress is not None:
+            progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
+
+    any_scale = search_scales(
+        _losers(solved), store, executor, jobs, begins=lambda place: now("every scale of", place[0])
+    )
+    methods = list(dict.fromkeys(rival.method for rival in rivals))
+    records, facts = sorted(_records(solved, any_scale), key=_order(plan, methods)), tuple(map(_facts, layers))
     report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
     if store is not None:
         store.add_run(title, report.to_dicts(), report.facts())
     if certificates is not None:
-        found = {key: tally.parts for key, tally in solved.items()}
-        total = sum(unit.rows * len(unit.bits) for unit in plan)
+        ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
+        found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
         write_certificates(
-            layers, chunk, found, Path(certificates), dual=dual, title=title, executor=executor, jobs=jobs,
-            begins=lambda name: progress and progress(Progress(total, total, 0, time.monotonic() - began, None, name)),
+            layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale, title=title,
+            executor=executor, jobs=jobs, begins=lambda name: now("certificate of", name),
         )  # fmt: skip
     return report
 
 
-def _records(solved: dict[Place, Tally]) -> Iterator[Record]:
-    for (layer, index, method), tally in solved.items():
-        yield from tally.records(layer, index, method)
+def _records(solved: dict[Place, Tally], any_scale: Mapping[ScalePlace, ScaleFree] | None = None) -> Iterator[Record]:
+    for (layer, index), tally in solved.items():
+        known = {rival: free.lower for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
+        yield from tally.records(layer, index, known)
+
+
+def _losers(solved: dict[Place, Tally]) -> dict[ScalePlace, ScaleFreeJob]:
+    """What has a scale and is worse than a rival at the scale of the run: is it worse at every scale?"""
+    goals: dict[ScalePlace, set[float]] = defaultdict(set)
+    for place, tally in solved.items():
+        rivals = {(rival.method, rival.bits): rival for rival in tally.parts}
+        for pair in Report(tuple(tally.records(*place))).pairs():
+            if pair.at_scale:
+                loser = pair.loser_at_scale
+                winner = pair.first if loser is pair.second else pair.second
+                goals[*place, rivals[loser.method, loser.bits]].add(winner.error_upper)
+    return {
+        (layer, index, rival): ScaleFreeJob(
+            tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in solved[layer, index].parts[rival]),
+            tuple(sorted(errors)),
+        )
+        for (layer, index, rival), errors in goals.items()
+    }
 
 
 def _to_refine(plan: list[Unit], solved: dict[Place, Tally], refine: str, effort: Effort) -> Iterator[Unit]:
     """The wide units that are worth more effort.
 
-    An undecided comparison needs better points of the method that leads and a better bound of the other: the two other
-    sides cannot change the verdict.
+    An undecided comparison needs better points of the contestant that leads and a better bound of the other: the two
+    other sides cannot change the verdict.
     """
-    records = {(r.layer, r.chunk, r.bits, r.method): r for r in _records(solved)}
-    verdicts = {(v.layer, v.chunk, v.bits): v.outcome for v in Report(tuple(records.values())).judged()}
+    search: set[tuple[str, int, str, int | None]] = set()
+    relaxation: set[tuple[str, int, str, int | None]] = set()
+    for pair in Report(tuple(_records(solved))).pairs():
+        if refine == "all" or not pair.better:
+            sides = sorted((pair.first, pair.second), key=lambda side: side.error_upper)
+            leader, other = ((side.layer, side.chunk, side.method, side.bits) for side in sides)
+            search |= {leader, other} if refine == "all" else {leader}
+            relaxation |= {leader, other} if refine == "all" else {other}
     for unit in plan:
-        for index, bits in enumerate(unit.bits):
-            place = (unit.layer, unit.chunk, bits)
-            if not unit.wide or place not in verdicts:
-                continue
-            if refine == "all":
-                yield raised(unit, index, effort)
-            elif verdicts[place] is Outcome.UNDECIDED:
-                leader = min(Method, key=lambda method: records[*place, method].error_upper)
-                leads = unit.method is leader
-                yield raised(unit, index, effort, search=leads, relaxation=not leads)
+        for index, contestant in enumerate(unit.contestants):
+            place = (unit.layer, unit.chunk, contestant.method, contestant.bits)
+            if unit.wide and (place in search or place in relaxation):
+                yield raised(unit, index, effort, search=place in search, relaxation=place in relaxation)
 
 
-def _order(plan: list[Unit]) -> Callable[[Record], tuple[int, int, int, str]]:
-    """Layers as given, then chunk, bits, quantisation before pruning, whatever finished first."""
-    place = {name: i for i, name in enumerate(dict.fromkeys(unit.layer for unit in plan))}
-    return lambda r: (place[r.layer], r.chunk, r.bits, "" if r.method == Method.QUANTIZATION else r.method)
+def _order(plan: list[Unit], methods: list[str]) -> Callable[[Record], tuple[int, int, int, int]]:
+    """Layers as given, then chunk, bits and contestants as given, whatever finished first."""
+    layers = {name: i for i, name in enumerate(dict.fromkeys(unit.layer for unit in plan))}
+    return lambda r: (layers[r.layer], r.chunk, r.bits or 0, methods.index(r.method))
 
 
 def _facts(layer: Layer) -> LayerFacts:

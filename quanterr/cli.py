@@ -71,7 +71,19 @@ def certify(
     chunk: Annotated[
         int, typer.Option(min=0, help="Columns solved together (36 as in the paper); 0: whole layers, the full Gram.")
     ] = 36,
-    scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse (the paper's), max or lp.")] = "mse",
+    contestants: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare these with each other instead, whatever they store: int4,fp4,nf4,2:4,prune75,int4+prune50 …"
+        ),
+    ] = None,
+    mask_cost: Annotated[
+        int, typer.Option(help="Bits a weight that the mask of pruning counts at equal storage: 0 (the paper) or 1.")
+    ] = 0,
+    compound: Annotated[
+        bool, typer.Option("--compound", help="A third contestant: half the weights, as codes of twice the bits.")
+    ] = False,
+    scale: Annotated[str, typer.Option(help="Scale per tensor of all codes: mse (the paper's), max or lp.")] = "mse",
     image_size: ImageSizeOption = 224,
     batch_size: BatchSizeOption = 8,
     samples: SamplesOption = None,
@@ -106,10 +118,13 @@ def certify(
     `quanterr certify --preset efficientnet-lite0`
 
     `quanterr certify --model torchvision.models:resnet18 --inputs photos/ --layers "layer1.*" --bits 2,4,8`
+
+    `quanterr certify --preset minilm --contestants int4,fp4,2:4,prune75`
     """
     from bounds import BranchAndBound
 
     from .certify import certify as certify_layers
+    from .contestants import rivals
     from .plan import memory
     from .session import Session, load
     from .store import Store
@@ -119,6 +134,8 @@ def certify(
         if certificates is not None:
             require_writable(certificates)
         widths = parse_bits(bits)
+        names = None if contestants is None else contestants.split(",")
+        rivals(widths, names, mask_cost, compound)  # refuses before a capture
         search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
         began = time.monotonic()
         wanted = Session(
@@ -144,9 +161,9 @@ def certify(
             console.print(f"whole layers: about {most:.1f} GiB for each of {jobs or _cores()} workers (estimate)")
         with _live_progress() as show:
             report = certify_layers(
-                captured, widths, chunk or None, scale=scale, search=search, effort=effort, refine=refine, store=store,
-                jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
-                certificates=certificates, dual=dual,
+                captured, widths, chunk or None, contestants=names, mask_cost=mask_cost, compound=compound,
+                scale=scale, search=search, effort=effort, refine=refine, store=store, jobs=jobs or _cores(),
+                progress=show, title=title, skip_refused=True, certificates=certificates, dual=dual,
             )  # fmt: skip
         if report.records:
             _present(report, figure)
@@ -216,7 +233,7 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
         TextColumn("solving"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("rows × bits × methods · {task.fields[left]}"),
+        TextColumn("rows × contestants · {task.fields[left]}"),
     )
     with Progress(*columns, console=console, expand=True) as bar:
         task = bar.add_task("solve", total=None, left="starting workers")
@@ -231,7 +248,7 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
             if now.rows_done == now.rows_total:
                 left = f"{now.seconds:.1f} s"
             if now.writing:
-                left = f"certificate of {now.writing}"
+                left = now.writing
             bar.update(task, total=now.rows_total, completed=now.rows_done, left=left)
 
         yield show

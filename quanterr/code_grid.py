@@ -10,8 +10,9 @@ from numba import njit
 
 from bounds.gram import Array
 
+from .contestants import codes_range
 from .errors import InputError
-from .scaling import LP_STEPS, MSE_SMALLEST, MSE_STEPS, codes_range
+from .scaling import LP_STEPS, MSE_SMALLEST, MSE_STEPS
 
 SEARCHES = ("max", "mse", "lp", "gram")
 EVERY = {"tensor": 0, "channel": 0}

@@ -16,11 +16,11 @@ from bounds import BranchAndBound, Gram, LeastSquares, ProblemError
 from bounds.gram import Array
 from bounds.verbs import Relaxation
 
-from .contestants import Method, feasible_set, keep_at
+from .contestants import Method, codes_range, feasible_set, keep_at
 from .efforts import effort as effort_named
 from .errors import QuanterrError
 from .report import decibels
-from .scaling import SCALES, codes_range
+from .scaling import SCALES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bounds import BatchSearch, Bound, DiagonalSplit, IntervalSplit, LeastSquares, LocalSearch, lower_bound
+from bounds import (
+    BatchSearch,
+    Bound,
+    DiagonalSplit,
+    IntegerBox,
+    IntervalSplit,
+    LeastSquares,
+    LocalSearch,
+    Sparse,
+    lower_bound,
+)
 from bounds import BlockSplit as Blocks
 from bounds.verbs import Relaxation, Search
 
-from .contestants import Method
+from .contestants import Contestant, Method
 from .errors import QuanterrError
 
 #: A smallest eigenvalue (at unit diagonal) so many times below the next one is worth branching on its direction.
@@ -35,6 +45,23 @@ class Effort:
 
     search: dict[Method, Search]
     relaxation: dict[Method, Relaxation]
+
+    def of(self, contestant: Contestant) -> tuple[Search, Relaxation]:
+        """Search and relaxation for a contestant; only integer codes and free sparse rows have minima of blocks.
+
+        Raises
+        ------
+        QuanterrError
+            A set for which there is no local search.
+        """
+        if (contestant.scaled and contestant.keep != 1) or contestant.block > 1:
+            raise QuanterrError(
+                f"{contestant.name}: no local search knows this set, which problems wider than exact search takes "
+                "need: pass chunk=36 (--chunk 36), or leave it out"
+            )
+        method = Method.QUANTIZATION if contestant.scaled else Method.PRUNING
+        blocks = isinstance(contestant.feasible(contestant.group or 1), IntegerBox | Sparse)
+        return self.search[method], self.relaxation[method] if blocks else DiagonalSplit(rounds=60)
 
 
 #: The first pass, on everything: 1 ms a row of 384 columns, most of it for the bounds. It decides most comparisons.

@@ -6,9 +6,8 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,12 @@ from bounds import BoundsDisagree, Certificate, CertificateError, DiagonalSplit,
 from bounds.gram import UNIT_ROUNDOFF, Array
 from bounds.verbs import Relaxation
 
+from .any_scale import EveryScale
 from .certificates import Claim, DiagonalProof, LayerCertificate, file_name, write
-from .contestants import Method, feasible_set
+from .contestants import Contestant
 from .errors import QuanterrError
 from .layers.layer import Chunk, Layer
+from .scale_free import Place, ScaleFree
 from .units import RowResults, Unit, problem_of, shared_gram
 from .workers import local_executor
 
@@ -31,14 +32,13 @@ from .workers import local_executor
 ROUNDS = 80
 #: Share of a bound that may be lost by keeping `y` in single precision, which halves the file.
 SINGLE = 1e-4
-DUALS: dict[str, dict[Method, Relaxation]] = {
-    "diagonal": dict.fromkeys(Method, DiagonalSplit(rounds=ROUNDS)),
-    "semidefinite": {Method.QUANTIZATION: bounds.SemidefiniteDual(), Method.PRUNING: DiagonalSplit(rounds=ROUNDS)},
-    "none": {},
-}
+#: The relaxation behind every name; the semidefinite one knows integer codes only, what else there is gets a diagonal.
+DUALS: dict[str, Relaxation | None] = {
+    "diagonal": DiagonalSplit(rounds=ROUNDS), "semidefinite": bounds.SemidefiniteDual(), "none": None,
+}  # fmt: skip
 
-Parts = Mapping[int, list[tuple[Unit, RowResults]]]
-Key = tuple[str, int, Method]
+Parts = Mapping[Contestant, list[tuple[Unit, RowResults]]]
+Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,29 @@ class ProvenRows:
 
 
 def prove_unit(unit: Unit, dual: str, thorough: bool) -> ProvenRows:
-    """The dual bound of every row of a unit with one bit-width, in squared output units per sample.
+    """The dual bound of every row of a unit with one contestant, in squared output units per sample.
 
     Raises
     ------
     QuanterrError
         The relaxation refuses the problem; names layer, chunk and rows.
     """
-    relaxation = DiagonalSplit() if thorough and dual == "diagonal" else DUALS[dual][unit.method]
+    feasible = unit.feasible(0)
+    named = DUALS[dual if isinstance(feasible, bounds.IntegerBox) else "diagonal"]
+    assert named is not None
+    relaxation = DiagonalSplit() if thorough and dual == "diagonal" else named
     parts, row = [], 0
     for piece in unit.pieces:
         scale = unit.scales[0, row : row + len(piece.weight)] if unit.scaled else None
         row += len(piece.weight)
         try:
             gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
-            feasible = feasible_set(unit.method, unit.bits[0], unit.columns)
             problem = problem_of(gram, piece.weight, feasible, scale)
             parts.append(_prove_rows(problem, relaxation, scale))
         except (ProblemError, CertificateError) as error:
             raise QuanterrError(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
-                f"{unit.method.value} at {unit.bits[0]} bits: no dual bound: {error}; or leave it out: dual = none"
+                f"{unit.contestants[0].heading}: no dual bound: {error}; or leave it out: dual = none"
             ) from error
     diagonals, ys, lowers = zip(*parts, strict=True)
     return ProvenRows(np.concatenate([np.atleast_2d(d) for d in diagonals]), np.concatenate(ys), np.concatenate(lowers))
@@ -81,7 +83,7 @@ def _prove_rows(
     problem: bounds.LeastSquares, relaxation: Relaxation, scale: Array | None
 ) -> tuple[Array, NDArray[np.floating[Any]], Array]:
     """D, y and the bound that holds for the quotients by `scale` themselves, not only for their rounding."""
-    if problem.gram.singular and isinstance(problem.feasible, bounds.Sparse):
+    if problem.gram.singular and isinstance(problem.feasible, bounds.Sparse | bounds.NofM | bounds.BlockSparse):
         # free weights along a null direction leave no (D, y) but this one
         nothing = np.zeros(problem.target.shape, dtype=np.float32)
         return np.zeros(problem.columns), nothing, np.zeros(problem.rows)
@@ -109,12 +111,13 @@ def write_certificates(
     folder: Path,
     *,
     dual: str,
+    any_scale: Mapping[Place, ScaleFree],
     title: str,
     executor: Executor | None,
     jobs: int,
     begins: Callable[[str], object] | None = None,
 ) -> list[Path]:
-    """Write one file for every layer of `solved`: results by (layer, chunk, method), then bit-width.
+    """Write one file for every layer of `solved`: results by (layer, chunk), then contestant.
 
     `begins` is called with the name of each layer.
 
@@ -130,12 +133,12 @@ def write_certificates(
     paths = []
     with local_executor(jobs) if executor is None else nullcontext(executor) as pool:
         for layer in layers:
-            chunks = [c for c in layer.chunks(width) if any((layer.name, c.index, m) in solved for m in Method)]
+            chunks = [c for c in layer.chunks(width) if (layer.name, c.index) in solved]
             if not chunks:
                 continue  # every chunk was refused, and is named as such
             if begins is not None:
                 begins(layer.name)
-            claims = tuple(_claims(layer, chunks, solved, dual, pool))
+            claims = tuple(_claims(layer, chunks, solved, dual, pool, any_scale))
             certificate = LayerCertificate(
                 layer.name, title, layer.samples, layer.damping, layer.weight,
                 tuple(np.stack([_symmetric(piece.gram) for piece in chunk.pieces]) for chunk in chunks),
@@ -148,31 +151,43 @@ def write_certificates(
 
 
 def _claims(
-    layer: Layer, chunks: list[Chunk], solved: Mapping[Key, Parts], dual: str, pool: Executor
-) -> Iterator[Claim]:
-    widths = sorted({bits for chunk, m in product(chunks, Method) for bits in solved[layer.name, chunk.index, m]})
-    for method, bits in product(Method, widths):
-        parts = [solved[layer.name, chunk.index, method][bits] for chunk in chunks]
-        single = [[(u.only([u.bits.index(bits)]), result) for u, result in part] for part in parts]
-        yield _claim(layer, chunks, method, bits, single, _proofs(single, dual, pool))
+    layer: Layer, chunks: list[Chunk], solved: Mapping[Key, Parts], dual: str, pool: Executor,
+    any_scale: Mapping[Place, ScaleFree],
+) -> Iterator[Claim]:  # fmt: skip
+    for contestant in solved[layer.name, chunks[0].index]:
+        parts = [solved[layer.name, chunk.index][contestant] for chunk in chunks]
+        single = [[(u.only([u.contestants.index(contestant)]), result) for u, result in part] for part in parts]
+        claim = _claim(layer, chunks, contestant, single, _proofs(single, dual, pool))
+        found = [any_scale.get((layer.name, chunk.index, contestant)) for chunk in chunks]
+        free = [None if f is None else _every_scale(layer, p, f) for p, f in zip(single, found, strict=True)]
+        yield replace(claim, any_scale=tuple(free))
+
+
+def _every_scale(layer: Layer, parts: list[tuple[Unit, RowResults]], free: ScaleFree) -> EveryScale:
+    """The floors of pieces as those of groups."""
+    height = layer.rows // layer.groups
+    floors = np.full(layer.groups, np.inf)
+    for piece, floor in zip((piece for unit, _ in parts for piece in unit.pieces), free.floors, strict=True):
+        group = piece.rows.start // height
+        floors[group] = min(floors[group], floor)
+    return EveryScale(free.lower, free.scales, free.sums, floors)
 
 
 def _proofs(parts: list[list[tuple[Unit, RowResults]]], dual: str, pool: Executor) -> list[list[ProvenRows | None]]:
-    if not DUALS[dual]:
+    if DUALS[dual] is None:
         return [[None] * len(part) for part in parts]
     flying = [[pool.submit(prove_unit, u, dual, bool(r.dual.any())) for u, r in part] for part in parts]
     return [[future.result() for future in futures] for futures in flying]
 
 
 def _claim(
-    layer: Layer, chunks: list[Chunk], method: Method, bits: int, parts: list[list[tuple[Unit, RowResults]]],
+    layer: Layer, chunks: list[Chunk], contestant: Contestant, parts: list[list[tuple[Unit, RowResults]]],
     proofs: list[list[ProvenRows | None]],
 ) -> Claim:  # fmt: skip
-    """Everything about one method at one bit-width in arrays of the whole layer."""
+    """Everything about one contestant in arrays of the whole layer."""
     shape, table = layer.weight.shape, (len(chunks), layer.rows)
     first = parts[0][0][0]
-    code = np.int8 if bits <= 8 else np.int16
-    x = np.zeros(shape, dtype=code if first.scaled else np.float64)
+    x = np.zeros(shape, dtype=_type_of(contestant))
     upper, lower, proven = np.empty(table), np.empty(table), np.empty(table)
     by_dual, nodes = np.zeros(table, dtype=np.bool_), np.zeros(table, dtype=np.int64)
     scale = np.empty(layer.rows)
@@ -206,14 +221,21 @@ def _claim(
         if np.any(proven > upper):
             chunk_index, row = (int(i) for i in np.argwhere(proven > upper)[0])
             raise BoundsDisagree(
-                f"layer {layer.name}, chunk {chunks[chunk_index].index}, row {row}, {method.value} at {bits} bits: "
+                f"layer {layer.name}, chunk {chunks[chunk_index].index}, row {row}, {contestant.heading}: "
                 f"dual bound {proven[chunk_index, row]!r} exceeds the error {upper[chunk_index, row]!r}"
             )
-    sets = tuple(feasible_set(method, bits, chunk.columns.stop - chunk.columns.start) for chunk in chunks)
+    sets = tuple(contestant.feasible(chunk.columns.stop - chunk.columns.start) for chunk in chunks)
     return Claim(
-        method.value, bits, sets, scale if first.scaled else None, x, upper, lower, by_dual, _search(first.search),
-        nodes, kept,
+        contestant.method, contestant.bits, sets, scale if first.scaled else None, x, upper, lower, by_dual,
+        _search(first.search), nodes, kept, contestant.name,
     )  # fmt: skip
+
+
+def _type_of(contestant: Contestant) -> type[np.generic]:
+    """The smallest of int8, int16 that holds integer codes; levels of a codebook and weights are doubles."""
+    if not isinstance(contestant.codes, bounds.IntegerBox):
+        return np.float64
+    return np.int8 if contestant.codes.low >= -128 and contestant.codes.high < 128 else np.int16
 
 
 def _search(search: Any) -> dict[str, Any]:

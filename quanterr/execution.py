@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from bounds import BatchSearch, DiagonalSplit
 
-from .contestants import Method
 from .errors import ChunkRefused, QuanterrError
 from .units import RowResults, Unit, solve_unit
 from .workers import local_executor
@@ -24,9 +23,9 @@ Outcome = list[RowResults] | ChunkRefused
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, in (row, bit-width, method) triples; `seconds_left` is an estimate, None at first.
+    """How far a run is, in (row, contestant) pairs; `seconds_left` is an estimate, None at first.
 
-    When all are done, `writing` names the layer whose certificate is being made.
+    When all are done, `writing` says what else is being made, such as the certificate of which layer.
     """
 
     rows_done: int
@@ -43,12 +42,12 @@ def _work(unit: Unit) -> float:
     Best-subset trees grow tenfold every twelve columns; beyond them the searches grow with columns^2.2 and the tuning
     of `D` with columns³. Measured on layers of 36, 384 and 1,536 columns; half or twice as much is usual.
     """
-    rows, columns = unit.rows * len(unit.bits), float(unit.columns)
+    rows, columns = unit.rows * len(unit.contestants), float(unit.columns)
     if unit.wide:
         row = 6e-4 if isinstance(unit.search, BatchSearch) else 5e-2
         row += 3e-3 if isinstance(unit.relaxation, DiagonalSplit) else 2e-1
         return float(row * rows * (columns / 384) ** 2.1 + 10 * (columns / 1000) ** 3)
-    if unit.method is Method.QUANTIZATION:
+    if unit.scaled:
         return 3e-5 * rows
     return float(rows * (5e-6 + 5e-4 * 10 ** (min(columns, 72) / 12 - 3)))
 
@@ -62,7 +61,7 @@ def run(
 ) -> Generator[tuple[Unit, Outcome], None, None]:
     """Every unit with its results, from the store where it has them, in the order in which they are known."""
     began = time.monotonic()
-    total = sum(unit.rows * len(unit.bits) for unit in units)
+    total = sum(unit.rows * len(unit.contestants) for unit in units)
     done = reused = 0
     pending: list[Unit] = []
     for unit in units:
@@ -70,7 +69,7 @@ def run(
         if known:
             reused += unit.rows * len(known)
             yield unit.only(list(known)), list(known.values())
-        missing = [i for i in range(len(unit.bits)) if i not in known]
+        missing = [i for i in range(len(unit.contestants)) if i not in known]
         if missing:
             pending.append(unit.only(missing))
     done = reused
@@ -82,7 +81,7 @@ def run(
     for unit, results in _computed(pending, executor, jobs):
         if store is not None and not isinstance(results, ChunkRefused):
             store.put(((unit.key(i), result) for i, result in enumerate(results)), unit.budget)
-        done += unit.rows * len(unit.bits)
+        done += unit.rows * len(unit.contestants)
         left -= _work(unit)
         if progress is not None:
             elapsed = time.monotonic() - began
@@ -95,7 +94,7 @@ def run(
 def _stored(unit: Unit, store: Store | None) -> dict[int, RowResults]:
     if store is None:
         return {}
-    found = {i: store.get(unit.key(i), unit.budget) for i in range(len(unit.bits))}
+    found = {i: store.get(unit.key(i), unit.budget) for i in range(len(unit.contestants))}
     return {i: result for i, result in found.items() if result is not None}
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bounds import BranchAndBound
+from bounds.verbs import Relaxation, Search
 
-from .contestants import Method
+from .contestants import Contestant
 from .efforts import QUICK, Effort
 from .errors import QuanterrError
 from .layers.layer import Piece
-from .scaling import SCALES
+from .scaling import contestant_scale
 from .units import Unit
 
 if TYPE_CHECKING:
@@ -28,21 +29,28 @@ ROWS_PER_WIDE_UNIT = 512
 WIDEST_EXACT = 64
 #: Up to so many columns a search that the caller asks for is run.
 WIDEST_SEARCH = 128
+#: Nodes a row before a search leaves it open, between proven bounds. Few for pruned codes: what fine codes lose is
+#: hardly more than what the pruning loses, which is a bound already, and no search closes the rest.
+NODES, NODES_OF_PRUNED_CODES = 50_000_000, 100_000
 
 
 def units(
-    layer: Layer, bits: tuple[int, ...], width: int | None, scale: str, search: BranchAndBound | None
+    layer: Layer, contestants: Sequence[Contestant], width: int | None, scale: str, search: BranchAndBound | None
 ) -> Iterator[Unit]:
     """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort.
 
     Raises
     ------
     QuanterrError
-        A layer whose weights are all zero, or a `search` for more than `WIDEST_SEARCH` columns.
+        A layer whose weights are all zero, a `search` for more than `WIDEST_SEARCH` columns, or a contestant that
+        cannot be that wide.
     """
     if not np.any(layer.weight):
         raise QuanterrError(f"layer {layer.name}: every weight is zero: exclude it with --layers")
-    scales = np.array([float(SCALES[scale](layer.weight, b)) for b in bits])
+    scales = {contestant: contestant_scale(contestant, layer.weight, scale) for contestant in contestants}
+    together: dict[str, list[Contestant]] = {}
+    for contestant in contestants:
+        together.setdefault(contestant.method, []).append(contestant)
     for chunk in layer.chunks(width):
         columns = chunk.columns.stop - chunk.columns.start
         if search is not None and columns > WIDEST_SEARCH:
@@ -53,24 +61,29 @@ def units(
         exact = search is not None or columns <= WIDEST_EXACT
         for pieces in _batches(chunk, ROWS_PER_UNIT if exact else ROWS_PER_WIDE_UNIT):
             rows = sum(len(piece.weight) for piece in pieces)
-            per_row = np.repeat(scales[:, None], rows, axis=1)
-            for method in Method:
+            for group in together.values():
+                per_row = np.repeat(np.array([scales[c] for c in group])[:, None], rows, axis=1)
+                nodes = NODES_OF_PRUNED_CODES if group[0].scaled and group[0].keep != 1 else NODES
                 unit = Unit(
-                    layer.name, chunk.index, method, bits, pieces, per_row,
-                    search or BranchAndBound(max_nodes=50_000_000),
-                )  # fmt: skip
+                    layer.name, chunk.index, tuple(group), pieces, per_row, search or BranchAndBound(max_nodes=nodes)
+                )
                 if exact:
                     yield unit
                 else:
-                    yield replace(unit, search=QUICK.search[method], relaxation=QUICK.relaxation[method])
+                    alike: dict[tuple[Search, Relaxation], list[int]] = {}
+                    for index, contestant in enumerate(group):
+                        alike.setdefault(QUICK.of(contestant), []).append(index)
+                    for (points, bound), places in alike.items():
+                        yield replace(unit.only(places), search=points, relaxation=bound)
 
 
 def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relaxation: bool = True) -> Unit:
-    """A wide problem at `bits[index]` with another effort on the side of its points, of its bound, or on both."""
+    """A wide problem of one contestant with another effort on the side of its points, of its bound, or on both."""
+    contestant = unit.contestants[index]
     return replace(
         unit.only([index]),
-        search=(effort if search else QUICK).search[unit.method],
-        relaxation=(effort if relaxation else QUICK).relaxation[unit.method],
+        search=(effort if search else QUICK).of(contestant)[0],
+        relaxation=(effort if relaxation else QUICK).of(contestant)[1],
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,10 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"
 
 
+#: How prose spells a method.
+SPELT = {Outcome.QUANTIZATION.value: "quantisation"}
+
+
 def decibels(energy: float, error: float) -> float:
     """Signal-to-noise ratio 10 log₁₀(energy / error) in dB; ∞ for error 0, NaN when there is no signal either."""
     if error == 0:
@@ -34,16 +39,22 @@ def decibels(energy: float, error: float) -> float:
 
 @dataclass(frozen=True)
 class Record:
-    """One method on one chunk at one bit-width, all rows.
+    """One contestant on one chunk, all rows.
 
+    `bits` is the bit-width at which methods are compared, None for contestants that were named; `method` says which
+    contestant it is among those with the same `bits`: `quantization`, `pruning`, …, or its name.
     `energy`, `error_*` are sums over the rows of squared output units per sample, `error_lower ≤ optimum ≤
     error_upper` proven; `error_start` is the error of the heuristic the search began with. `evidence` is `dual`
     (a `(D, y)` anyone can recheck), `search` (needs a rerun) or both, row by row. `seconds`: processor time.
+    `contestant` is the name of what is stored (`quanterr.contestants.named`), in `storage` bits a weight and
+    `mask_bits` more for what says which weights are kept; empty and None in runs stored before they were kept.
+    `error_lower` holds for the scale of the run; `error_lower_any_scale` for every positive scale, one for all rows. It
+    is 0 where nobody asked, and None where codes have no scale to choose (or only the one at hand is meant).
     """
 
     layer: str
     chunk: int
-    bits: int
+    bits: int | None
     method: str
     rows: int
     columns: int
@@ -55,6 +66,10 @@ class Record:
     open_rows: int
     evidence: str
     seconds: float
+    contestant: str = ""
+    storage: float | None = None
+    mask_bits: float | None = None
+    error_lower_any_scale: float | None = None
 
     @property
     def snr_db(self) -> float:
@@ -63,32 +78,69 @@ class Record:
 
     @property
     def snr_limit_db(self) -> float:
-        """No algorithm can exceed this SNR."""
+        """No algorithm can exceed this SNR, at the scale of the run."""
         return decibels(self.energy, self.error_lower)
+
+    @property
+    def unbeatable_error(self) -> float:
+        """No algorithm and no scale gets below this error: to be better than all of them, a rival must."""
+        return self.error_lower if self.error_lower_any_scale is None else self.error_lower_any_scale
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The comparison of two records; `margin_db` is proven when decided, else how far the bounds overlap (≤ 0)."""
+    """The comparison of two records; `margin_db` is proven when decided, else how far the bounds overlap (≤ 0).
+
+    `at_scale` is who is better at the scale of the run where that does not hold for every scale.
+    """
 
     layer: str
     chunk: int
     bits: int
     outcome: Outcome
     margin_db: float
+    at_scale: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class Duel:
+    """The comparison of two contestants: `better` is a method, or empty where the bounds overlap.
+
+    `margin_db` is proven when decided, else how far the bounds overlap (≤ 0). `at_scale` is the method that is better
+    at the scales of the run, while another scale of the other one might not lose.
+    """
+
+    first: Record
+    second: Record
+    better: str
+    margin_db: float
+    at_scale: str = ""
+
+    @property
+    def loser_at_scale(self) -> Record:
+        """The side of which every scale has to lose before the other one is better."""
+        return self.second if (self.better or self.at_scale) == self.first.method else self.first
+
+
+def duel(first: Record, second: Record) -> Duel:
+    """Better means: an achieved SNR above the other's limit, at every scale that the other may choose."""
+    first_over = first.snr_db - second.snr_limit_db
+    second_over = second.snr_db - first.snr_limit_db
+    for one, other, back in ((first, second, second_over), (second, first, first_over)):
+        if one.error_upper < other.error_lower:
+            over = one.snr_db - decibels(other.energy, other.unbeatable_error)
+            if one.error_upper < other.unbeatable_error:
+                return Duel(first, second, one.method, over)
+            return Duel(first, second, "", max(over, back), one.method)
+    return Duel(first, second, "", 0.0 if math.isnan(first_over) else max(first_over, second_over))
 
 
 def judge(quantization: Record, pruning: Record) -> Verdict:
-    """Better means: an achieved SNR above the other's limit."""
-    q_over_p = quantization.snr_db - pruning.snr_limit_db
-    p_over_q = pruning.snr_db - quantization.snr_limit_db
-    if quantization.error_upper < pruning.error_lower:
-        outcome, margin = Outcome.QUANTIZATION, q_over_p
-    elif pruning.error_upper < quantization.error_lower:
-        outcome, margin = Outcome.PRUNING, p_over_q
-    else:
-        outcome, margin = Outcome.UNDECIDED, 0.0 if math.isnan(q_over_p) else max(q_over_p, p_over_q)
-    return Verdict(quantization.layer, quantization.chunk, quantization.bits, outcome, margin)
+    """The duel of the two methods at equal storage."""
+    found = duel(quantization, pruning)
+    outcome = Outcome(found.better or Outcome.UNDECIDED)
+    here = Outcome(found.at_scale) if found.at_scale else None
+    return Verdict(quantization.layer, quantization.chunk, quantization.bits or 0, outcome, found.margin_db, here)
 
 
 @dataclass(frozen=True)
@@ -126,7 +178,9 @@ class Report:
         """The report that `to_dicts` and `facts` wrote."""
         known = facts or {}
         layers = tuple(LayerFacts(**(layer | {"notes": tuple(layer["notes"])})) for layer in known.get("layers", ()))
-        return cls(tuple(Record(**d) for d in dicts), title, tuple(known.get("refused", ())), layers)
+        # runs from before it was kept claim nothing about other scales
+        unasked = [d if "error_lower_any_scale" in d else d | _no_other_scale(d) for d in dicts]
+        return cls(tuple(Record(**d) for d in unasked), title, tuple(known.get("refused", ())), layers)
 
     def to_dicts(self) -> list[dict[str, object]]:
         return [asdict(record) for record in self.records]
@@ -135,8 +189,16 @@ class Report:
         """What the records don't say, ready for JSON: the facts of each layer, and what was refused."""
         return {"layers": [asdict(layer) for layer in self.layers], "refused": list(self.refused)}
 
+    @property
+    def widths(self) -> list[int]:
+        """Bit-widths at which methods are compared, ascending; none for contestants that were named."""
+        return sorted({record.bits for record in self.records if record.bits is not None})
+
     def to_frame(self) -> pd.DataFrame:
-        """One row per (layer, chunk, bits, method): the fields of `Record`, and `snr_db`, `snr_limit_db`."""
+        """One row per (layer, chunk, bits, method): the fields of `Record`, and `snr_db`, `snr_limit_db`.
+
+        `bits` is undefined where contestants were named.
+        """
         import pandas as pd
 
         frame = pd.DataFrame([asdict(r) | {"snr_db": r.snr_db, "snr_limit_db": r.snr_limit_db} for r in self.records])
@@ -145,21 +207,48 @@ class Report:
         return frame[first + [c for c in frame.columns if c not in first]]
 
     def judged(self) -> Iterator[Verdict]:
-        """A verdict for every (layer, chunk, bits) that has both methods.
+        """A verdict for every (layer, chunk, bits); contestants that were named have duels only.
 
         Raises
         ------
         QuanterrError
-            If one of them is missing.
+            Quantisation or pruning is missing.
         """
         sides: dict[tuple[str, int, int], dict[str, Record]] = {}
         for record in self.records:
-            sides.setdefault((record.layer, record.chunk, record.bits), {})[record.method] = record
+            if record.bits is not None:
+                sides.setdefault((record.layer, record.chunk, record.bits), {})[record.method] = record
         for (layer, chunk, bits), pair in sides.items():
             try:
                 yield judge(pair[Method.QUANTIZATION], pair[Method.PRUNING])
             except KeyError as missing:
                 raise QuanterrError(f"layer {layer}, chunk {chunk}, {bits} bits: no record of {missing}") from None
+
+    def pairs(self) -> Iterator[Duel]:
+        """Every two contestants that are compared: those of one chunk with the same `bits`."""
+        rivals: dict[tuple[str, int, int | None], list[Record]] = {}
+        for record in self.records:
+            rivals.setdefault((record.layer, record.chunk, record.bits), []).append(record)
+        for group in rivals.values():
+            for first, second in combinations(group, 2):
+                yield duel(first, second)
+
+    def duels(self) -> pd.DataFrame:
+        """`layer, chunk, bits, first, second, better, margin_db, at_scale`, name, storage and mask bits of both.
+
+        `better` is `first`'s method, `second`'s or `undecided`; `at_scale` is who is better at the scale of the run
+        only; `bits` is undefined for named contestants.
+        """
+        import pandas as pd
+
+        columns = ["layer", "chunk", "bits", "first", "second", "better", "margin_db", "at_scale"]
+        sides = ["contestant", "storage", "mask_bits"]
+        rows = [
+            (d.first.layer, d.first.chunk, d.first.bits, d.first.method, d.second.method, d.better or "undecided",
+             d.margin_db, d.at_scale, *(getattr(side, name) for name in sides for side in (d.first, d.second)))
+            for d in self.pairs()
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=[*columns, *(f"{n}_{side}" for n in sides for side in ("first", "second"))])
 
     def verdicts(self) -> pd.DataFrame:
         """`layer, chunk, bits, verdict, margin_db`: verdict in {quantization, pruning, undecided}."""
@@ -212,3 +301,7 @@ class Report:
         from .report_page import fragment
 
         return fragment(self)
+
+
+def _no_other_scale(record: dict[str, Any]) -> dict[str, Any]:
+    return {"error_lower_any_scale": 0.0 if record.get("method") == Method.QUANTIZATION else None}

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from bounds import BatchSearch, BranchAndBound, Gram, LocalSearch, ProblemError
 from bounds.result import CLOSED
 from bounds.verbs import Search
@@ -25,7 +27,7 @@ def why_not_confirmed(
 
     Another processor or version may round otherwise, so that the last digits differ.
     """
-    where = f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.method} at {claim.bits} bits"
+    where = f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.heading}"
     budget: dict[str, Any] = {
         name: math.inf if value is None else value for name, value in claim.search.items() if name != "method"
     }
@@ -43,3 +45,24 @@ def why_not_confirmed(
             yield f"{where}, row {rows.start + row}: the search finds error {upper!r}, below the lower value {lower!r}"
         elif not claim.by_dual[position, rows][row] and again < lower * (1 - CLOSED):
             yield f"{where}, row {rows.start + row}: the search proves {again!r} only, not the {lower!r} claimed"
+
+
+def why_scales_not_confirmed(certificate: LayerCertificate, claim: Claim, position: int) -> Iterator[str]:
+    """Every scale at which the search does not give the lower value again on which those for all scales rest."""
+    free = claim.any_scale[position] if claim.any_scale else None
+    if free is None:
+        return
+    budget = {name: math.inf if v is None else v for name, v in claim.search.items() if name != "method"}
+    search = SEARCHES[claim.search["method"]](**budget)
+    for scale, claimed in zip(free.scales.tolist(), free.sums.tolist(), strict=True):
+        again = 0.0
+        for place, group, rows, columns in certificate.pieces():
+            if place == position:
+                gram, weight = Gram(certificate.grams[position][group]), certificate.weight[rows, columns]
+                step = np.full(len(weight), scale)
+                again += solve_rows(gram, weight, claim.feasible[position], search, step).error_lower.sum()
+        if again < claimed * (1 - CLOSED):
+            yield (
+                f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.heading}: at the scale "
+                f"{scale!r} the search proves {again!r} only, not the {claimed!r} claimed"
+            )

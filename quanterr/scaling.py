@@ -7,28 +7,16 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
+from bounds.feasible import Codebook
 from bounds.gram import Array
 
+from .contestants import Contestant, codes_range
 from .errors import InputError
 
 Scale = float | Array
 MSE_STEPS = 400
 MSE_SMALLEST = 0.01
 LP_STEPS = 80
-
-
-def codes_range(bits: int) -> tuple[int, int]:
-    """The lowest and highest code, both included: (−2^(b−1), 2^(b−1)−1), e.g. (−8, 7) for 4 bits, (−1, 0) for 1.
-
-    Raises
-    ------
-    InputError
-        If `bits` is not an integer from 1 to 16.
-    """
-    if isinstance(bits, bool) or bits != int(bits) or not 1 <= bits <= 16:
-        raise InputError(f"bits = {bits!r}: quanterr quantises to whole numbers of bits from 1 to 16")
-    half = 2 ** (int(bits) - 1)
-    return -half, half - 1
 
 
 def max_abs(weight: Array, bits: int, *, axis: int | None = None) -> Scale:
@@ -72,6 +60,52 @@ def lp_norm(weight: Array, bits: int, *, axis: int | None = None, p: float = 2.4
 
 
 SCALES: dict[str, Callable[..., Scale]] = {"mse": mse_grid, "max": max_abs, "lp": lp_norm}
+
+
+def contestant_scale(contestant: Contestant, weight: Array, rule: str) -> float:
+    """The scale of a whole tensor for what a contestant may store; 1 where it needs none.
+
+    Codebooks: the largest magnitude on the largest level for `max`, and for `mse` and `lp` the best of the same
+    fractions of it, each weight at its nearest level. Codes of which only some are kept: what the largest weights
+    of the tensor ask for, the others being zero whatever the scale.
+
+    Parameters
+    ----------
+    weight : (rows, columns)
+    rule : a key of `SCALES`
+
+    Raises
+    ------
+    InputError
+        As `max_abs`.
+    """
+    codes = contestant.codes
+    if codes is None:
+        return 1.0
+    if isinstance(codes, Codebook):
+        return _codebook_scale(weight, codes.array, rule)
+    kept = np.array(weight, dtype=np.float64)
+    few = int(contestant.keep * kept.size)
+    if 0 < few < kept.size:
+        smallest = np.argsort(np.abs(kept), axis=None, kind="stable")[: kept.size - few]
+        kept.flat[smallest] = 0.0
+    return float(SCALES[rule](kept, (codes.high - codes.low).bit_length()))
+
+
+def _codebook_scale(weight: Array, levels: Array, rule: str) -> float:
+    values = np.sort(_rows(weight, None)[0])
+    largest = max(-values[0], values[-1])
+    if largest == 0.0:
+        raise InputError("every weight is zero: no scale is better than another; leave it out")
+    unit = int(np.frexp(largest)[1])
+    top = float(np.ldexp(largest, -unit)) / max(float(np.abs(levels).max()), np.finfo(np.float64).tiny)
+    if rule == "max":
+        return float(_shaped(np.array([np.ldexp(top, unit)]), None))
+    power, fractions = (
+        (2.0, np.geomspace(1.0, MSE_SMALLEST, MSE_STEPS)) if rule == "mse" else (2.4, 1.0 - np.arange(LP_STEPS) / 100.0)
+    )
+    errors = level_errors(np.ldexp(values, -unit), top * fractions, levels, power)
+    return float(_shaped(np.array([np.ldexp(top * fractions[int(np.argmin(errors))], unit)]), None))
 
 
 def _search(weight: Array, bits: int, axis: int | None, fractions: Array, p: float) -> Scale:
@@ -144,3 +178,19 @@ def _grid_errors(weight: Array, scales: Array, low: int, high: int, p: float) ->
 
 
 grid_errors = njit(cache=True)(_grid_errors)
+
+
+def _level_errors(weight: Array, scales: Array, levels: Array, p: float) -> Array:
+    """(scales,) `Σ |w − scale · nearest level|^p`; `weight` and `levels` ascend, so that both are walked once."""
+    errors = np.zeros(scales.size)
+    for i in range(scales.size):
+        at, last = 0, levels.size - 1
+        for w in weight:
+            while at < last and w >= scales[i] * 0.5 * (levels[at] + levels[at + 1]):
+                at += 1
+            miss = abs(w - scales[i] * levels[at])
+            errors[i] += miss * miss if p == 2.0 else miss**p
+    return errors
+
+
+level_errors = njit(cache=True)(_level_errors)

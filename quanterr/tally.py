@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from bounds import Status
 from bounds.gram import UNIT_ROUNDOFF, Array
 
-from .contestants import Method
+from .contestants import Contestant
 from .layers.layer import Piece
 from .report import Record
 from .units import STATUSES, RowResults, Unit
 
 
 class Tally:
-    """Sums of row errors of one (layer, chunk, method), one entry a bit-width."""
+    """Sums of row errors of one (layer, chunk), one entry a contestant."""
 
     def __init__(self) -> None:
-        self.parts: dict[int, list[tuple[Unit, RowResults]]] = defaultdict(list)
+        self.parts: dict[Contestant, list[tuple[Unit, RowResults]]] = defaultdict(list)
 
     def add(self, unit: Unit, results: list[RowResults]) -> None:
-        for bits, result in zip(unit.bits, results, strict=True):
-            self.parts[bits].append((unit, result))
+        for contestant, result in zip(unit.contestants, results, strict=True):
+            self.parts[contestant].append((unit, result))
 
     def improve(self, unit: Unit, results: list[RowResults]) -> None:
         """More work on rows that are here already: the better of both, row by row."""
-        for bits, result in zip(unit.bits, results, strict=True):
-            for place, (known, old) in enumerate(self.parts[bits]):
+        for contestant, result in zip(unit.contestants, results, strict=True):
+            for place, (known, old) in enumerate(self.parts[contestant]):
                 if known.first_row == unit.first_row:
-                    self.parts[bits][place] = (unit, old.joined(result))
+                    self.parts[contestant][place] = (unit, old.joined(result))
 
-    def records(self, layer: str, chunk: int, method: Method) -> Iterator[Record]:
-        for bits, parts in self.parts.items():
+    def records(self, layer: str, chunk: int, any_scale: Mapping[Contestant, float] | None = None) -> Iterator[Record]:
+        """One a contestant; `any_scale` has the lower bounds for every scale, for those that were asked."""
+        for contestant, parts in self.parts.items():
             parts.sort(key=lambda part: part[0].first_row)
             results = [result for _, result in parts]
             status = np.concatenate([r.status for r in results])
@@ -47,8 +48,8 @@ class Tally:
             yield Record(
                 layer=layer,
                 chunk=chunk,
-                bits=bits,
-                method=method.value,
+                bits=contestant.bits,
+                method=contestant.method,
                 rows=len(upper),
                 columns=parts[0][0].columns,
                 energy=float(sum(_energy(piece) for unit, _ in parts for piece in unit.pieces)),
@@ -59,6 +60,10 @@ class Tally:
                 open_rows=int(open_rows.sum()),
                 evidence="search" if not dual.any() else "dual" if dual.all() else "search and dual",
                 seconds=float(sum(r.seconds for r in results)),
+                contestant=contestant.name,
+                storage=contestant.storage(parts[0][0].columns),
+                mask_bits=contestant.mask_bits,
+                error_lower_any_scale=(any_scale or {}).get(contestant, 0.0) if contestant.scaled else None,
             )
 
 

@@ -16,6 +16,7 @@ from bounds import (
     BoundsDisagree,
     BranchAndBound,
     CertificateError,
+    Codebook,
     DiagonalSplit,
     Feasible,
     Gram,
@@ -27,7 +28,7 @@ from bounds.gram import UNIT_ROUNDOFF, Array
 from bounds.result import CLOSED, solution
 from bounds.verbs import Relaxation, Search
 
-from .contestants import Method, feasible_set
+from .contestants import Contestant, Method
 from .errors import ChunkRefused
 from .layers.layer import Piece
 
@@ -39,16 +40,15 @@ DIAGONAL = DiagonalSplit()
 
 @dataclass(frozen=True)
 class Unit:
-    """Solve every row of `pieces` by `method` at each of `bits`.
+    """Solve every row of `pieces` for each of `contestants`, which all need a scale or none does.
 
-    `scales` (len(bits), rows): weight units per code step of every row, pieces concatenated; unused by pruning.
+    `scales` (contestants, rows): weight units per code step of every row, pieces concatenated; unused without codes.
     `relaxation` bounds the rows that `search` leaves open.
     """
 
     layer: str
     chunk: int
-    method: Method
-    bits: tuple[int, ...]
+    contestants: tuple[Contestant, ...]
     pieces: tuple[Piece, ...]
     scales: Array
     search: Search
@@ -72,7 +72,7 @@ class Unit:
     @property
     def scaled(self) -> bool:
         """Whether the feasible set holds codes, to be multiplied by `scales`."""
-        return self.method is Method.QUANTIZATION
+        return self.contestants[0].scaled
 
     @property
     def rows(self) -> int:
@@ -83,10 +83,13 @@ class Unit:
         return int(self.pieces[0].weight.shape[1])
 
     def key(self, index: int) -> str:
-        """Content hash of the problem at `bits[index]`: equal problems share it, whatever the layer is called."""
+        """Content hash of the problem of one contestant: equal problems share it, whatever layer and it are called."""
         digest = hashlib.sha256()
-        feasible = feasible_set(self.method, self.bits[index], self.columns)
-        digest.update(repr((RESULT_VERSION, self.method.value, feasible)).encode())
+        feasible = self.feasible(index)
+        kind = Method.QUANTIZATION if self.scaled else Method.PRUNING
+        digest.update(repr((RESULT_VERSION, kind.value, feasible)).encode())
+        if isinstance(feasible, Codebook):  # its repr leaves levels out
+            digest.update(feasible.array.tobytes())
         if self.wide:  # results of every effort are kept beside each other
             digest.update(self.budget.encode())
         if self.scaled:
@@ -97,14 +100,18 @@ class Unit:
             digest.update(np.ascontiguousarray(piece.weight).tobytes())
         return digest.hexdigest()
 
+    def feasible(self, index: int) -> Feasible:
+        """The set of one contestant."""
+        return self.contestants[index].feasible(self.columns)
+
     def only(self, keep: list[int]) -> Unit:
-        """The same unit at `bits[i]` for `i` in `keep`."""
-        return replace(self, bits=tuple(self.bits[i] for i in keep), scales=self.scales[keep])
+        """The same unit for the contestants at the places in `keep`."""
+        return replace(self, contestants=tuple(self.contestants[i] for i in keep), scales=self.scales[keep])
 
 
 @dataclass(frozen=True)
 class RowResults:
-    """What is proven about each row at one bit-width, in squared output units per sample.
+    """What is proven about each row for one contestant, in squared output units per sample.
 
     Attributes
     ----------
@@ -112,10 +119,10 @@ class RowResults:
         `error_lower ≤ optimum ≤ error_upper`, allowances for rounding included.
     error_start : (rows,) error of the heuristic that the search began with (an estimate: plain float64)
     status : (rows,) index into `STATUSES`
-    x : (rows, columns) codes (int32) for quantisation, weights (float64) for pruning
+    x : (rows, columns) integer codes (int32), levels of a codebook or weights (float64)
     dual : (rows,) True where `error_lower` comes from a `(D, y)` certificate, False where from a search
     seconds : float
-        Processor time of this bit-width.
+        Processor time of this contestant.
     nodes : (rows,) nodes of the search tree
     """
 
@@ -163,14 +170,14 @@ def shared_gram(entries: bytes, columns: int) -> Gram:
 
 
 def solve_unit(unit: Unit) -> list[RowResults]:
-    """Results of a unit, one for each of `unit.bits`.
+    """Results of a unit, one for each of `unit.contestants`.
 
     Raises
     ------
     ChunkRefused
         Names the layer, the chunk and the rows of a problem that `bounds` refuses.
     """
-    return [_concatenate(list(_solve_pieces(unit, index))) for index in range(len(unit.bits))]
+    return [_concatenate(list(_solve_pieces(unit, index))) for index in range(len(unit.contestants))]
 
 
 def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
@@ -180,12 +187,12 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
         scale = unit.scales[index, row : row + rows]
         try:
             gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
-            feasible = feasible_set(unit.method, unit.bits[index], unit.columns)
-            yield solve_rows(gram, piece.weight, feasible, unit.search, scale if unit.scaled else None, unit.relaxation)
+            step = scale if unit.scaled else None
+            yield solve_rows(gram, piece.weight, unit.feasible(index), unit.search, step, unit.relaxation)
         except (ProblemError, CertificateError) as error:
             raise ChunkRefused(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
-                f"{unit.method.value} at {unit.bits[index]} bits: {error}"
+                f"{unit.contestants[index].heading}: {error}"
             ) from error
         row += rows
 
@@ -223,7 +230,7 @@ def solve_rows(
         x: NDArray[np.generic] = found.x
         return RowResults(found.upper, lower, start, status, x, dual, time.process_time() - began, nodes)
     upper, lower = _in_weight_units(gram, problem.target, scale, found.upper, lower)
-    codes = found.x.astype(np.int32)
+    codes: NDArray[np.generic] = found.x if isinstance(feasible, Codebook) else found.x.astype(np.int32)
     return RowResults(upper, lower, start * scale**2, status, codes, dual, time.process_time() - began, nodes)
 
 

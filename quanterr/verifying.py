@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
-from bounds.feasible import Feasible, IntegerBox, Sparse
+import numpy as np
 
+from bounds.feasible import Feasible
+
+from .any_scale import at_any_scale, bound_for_every_scale, surroundings
 from .certificates import Claim, LayerCertificate, read
+from .contestants import MASK_COSTS, at_storage, named
+from .errors import InputError
 from .exact_rows import achieved, dual_values, why_not_proven
 
-#: Where a verdict is passed: (chunk number in the run, bit-width).
-Place = tuple[int, int]
+#: Where a verdict is passed: (chunk number in the run, bit-width, None for contestants that are named).
+Place = tuple[int, int | None]
 
 
 @dataclass
 class Sums:
-    """One method on one chunk at one bit-width, summed over the rows.
+    """One contestant on one chunk, summed over the rows.
 
     Attributes
     ----------
@@ -26,6 +32,7 @@ class Sums:
     dual : lower value proven here, None where the file has no proof of some row
     lower : lower value claimed, which may need a rerun
     search_rows : rows whose claimed lower value rests on a search
+    any_scale : lower value claimed for every scale, 0 where nothing is; None where there is no scale to choose
     """
 
     rows: int = 0
@@ -33,6 +40,7 @@ class Sums:
     dual: Fraction | None = Fraction(0)
     lower: Fraction = Fraction(0)
     search_rows: int = 0
+    any_scale: Fraction | None = None
 
 
 @dataclass
@@ -42,7 +50,7 @@ class Verification:
     path: Path
     identity: str
     certificate: LayerCertificate
-    sums: dict[tuple[str, int, int], Sums] = field(default_factory=dict)
+    sums: dict[tuple[str, int, int | None], Sums] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     rerun: bool = False
 
@@ -60,38 +68,71 @@ class Verification:
         """Claimed lower values that rest on a search."""
         return sum(s.search_rows for s in self.sums.values())
 
+    @property
+    def scales(self) -> int:
+        """Sums at single scales on which the lower values for every scale rest; they are searched for."""
+        free = [part for claim in self.certificate.claims for part in claim.any_scale]
+        return sum(len(part.scales) for part in free if part is not None)
+
     def margins(self, *, proven: bool) -> dict[Place, tuple[str, float]]:
         """(better method or "undecided", ratio of the errors) for every chunk and bit-width that has both methods.
 
         `proven` counts only what was shown here: achieved errors and dual bounds (all bounds after a rerun).
         """
+        found = self.duels(proven=proven)
+        return {place: found[place, pair] for place, pair in found if pair == ("quantization", "pruning")}
+
+    def duels(self, *, proven: bool) -> dict[tuple[Place, tuple[str, str]], tuple[str, float]]:
+        """The same for every two contestants that are compared, by place and pair of methods."""
         found = {}
-        for method, index, bits in self.sums:
-            sides = {m: self.sums[m, index, bits] for m in ("quantization", "pruning") if (m, index, bits) in self.sums}
-            if method != "quantization" or len(sides) < 2:
-                continue
-            q, p = sides["quantization"], sides["pruning"]
-            found[index, bits] = _better(q.upper, p.upper, *(_limit(s, proven and not self.rerun) for s in (q, p)))
+        for (first, index, bits), (second, *where) in combinations(self.sums, 2):
+            if where == [index, bits]:
+                pair = [self.sums[method, index, bits] for method in (first, second)]
+                limits = [_limit(sums, proven and not self.rerun) for sums in pair]
+                found[(index, bits), (first, second)] = _better(first, second, pair[0].upper, pair[1].upper, *limits)
         return found
 
 
 def _limit(sums: Sums, proven: bool) -> Fraction:
+    """What a rival must stay below: at every scale, which rests on searches, where there is one to choose."""
+    if sums.any_scale is not None:
+        return Fraction(0) if proven else min(sums.any_scale, sums.lower)
     return (Fraction(0) if sums.dual is None else sums.dual) if proven else sums.lower
 
 
-def _better(q_upper: Fraction, p_upper: Fraction, q_lower: Fraction, p_lower: Fraction) -> tuple[str, float]:
-    if q_upper < p_lower:
-        return "quantization", float(p_lower / q_upper) if q_upper else float("inf")
-    if p_upper < q_lower:
-        return "pruning", float(q_lower / p_upper) if p_upper else float("inf")
+def _better(
+    first: str, second: str, first_upper: Fraction, second_upper: Fraction, first_lower: Fraction,
+    second_lower: Fraction,
+) -> tuple[str, float]:  # fmt: skip
+    if first_upper < second_lower:
+        return first, float(second_lower / first_upper) if first_upper else float("inf")
+    if second_upper < first_lower:
+        return second, float(first_lower / second_upper) if second_upper else float("inf")
     return "undecided", 1.0
 
 
-def _meant(method: str, bits: int, columns: int) -> Feasible | None:
-    """The set that a comparison at equal storage is about; None for methods that are not compared."""
-    if method == "quantization":
-        return IntegerBox(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return Sparse(columns * bits // 16) if method == "pruning" else None
+def _meant(method: str, bits: int | None, columns: int, contestant: str = "") -> Feasible | None:
+    """The set that a comparison is about; None for methods that are not compared.
+
+    At equal storage the name of the contestant tells what the mask was taken to cost.
+
+    Raises
+    ------
+    InputError
+        A named contestant that is not known, or is called by another name, or has no such meaning at equal storage.
+    """
+    if bits is None:
+        meant = named(contestant)
+        if meant.name != contestant or meant.method != method:
+            raise InputError(f"contestant {contestant!r} is compared as {method!r}")
+        return meant.feasible(columns)
+    known = [c for cost in MASK_COSTS for c in at_storage(bits, mask_cost=cost, compound=True) if c.method == method]
+    for candidate in known:
+        if contestant in ("", candidate.name):
+            return candidate.feasible(columns)
+    if known:
+        raise InputError(f"contestant {contestant!r} is not {method} at {bits} bits: {known[0].name} is meant")
+    return None
 
 
 def verify(
@@ -126,19 +167,59 @@ def verify(
         index = certificate.indices[position]
         part = _Part(certificate, claim, position, group, rows, columns)
         result.failures += part.check(semidefinite, result.sums.setdefault((claim.method, index, claim.bits), Sums()))
+        if group == certificate.groups - 1:
+            sums = result.sums[claim.method, index, claim.bits]
+            result.failures += why_not_for_every_scale(certificate, claim, position, sums, semidefinite)
         if rerun and not result.failures:
-            from .rerunning import why_not_confirmed
+            from .rerunning import why_not_confirmed, why_scales_not_confirmed
 
             result.failures += why_not_confirmed(certificate, claim, position, group, rows, columns)
+            if group == certificate.groups - 1:
+                result.failures += why_scales_not_confirmed(certificate, claim, position)
         if progress is not None:
             progress(done + 1, len(tasks))
     result.rerun = rerun and not result.failures
     return result
 
 
+def why_not_for_every_scale(
+    certificate: LayerCertificate, claim: Claim, position: int, sums: Sums, semidefinite: dict[bytes, str]
+) -> Iterator[str]:
+    """Every reason why the lower value for all scales does not follow from those at single ones; else it is noted."""
+    if claim.scale is None:
+        return
+    sums.any_scale = Fraction(0)
+    free = claim.any_scale[position] if claim.any_scale else None
+    if free is None:
+        return
+    where = f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.heading}"
+    energies: list[list[tuple[Fraction, Fraction]]] = []
+    grams = list(certificate.grams[position])
+    for place, group, rows, columns in certificate.pieces():
+        if place != position:
+            continue
+        weight, gram = certificate.weight[rows, columns], grams[group]
+        energies.append([(e, e) for e in achieved(gram, weight, None, np.zeros(weight.shape))])
+        diagonal = np.nextafter(free.floors[group] * gram.diagonal(), np.inf)
+        key = b"floor" + position.to_bytes(4, "big") + group.to_bytes(4, "big") + diagonal.tobytes()
+        if key not in semidefinite:
+            semidefinite[key] = why_not_proven(gram, np.where(gram.diagonal() > 0, diagonal, 0.0))
+        if semidefinite[key]:
+            yield f"{where}: gram − λ diag(gram), λ = {free.floors[group]!r}: {semidefinite[key]}"
+            return
+    codes = at_any_scale(claim.feasible[position])
+    around = surroundings(codes, grams, energies, [Fraction(float(v)) for v in free.floors])
+    value = Fraction(0) if around is None else bound_for_every_scale(free.scales.tolist(), free.sums.tolist(), around)
+    if free.lower > value:
+        yield f"{where}: the scales prove {float(value)!r} for every scale, not the {free.lower!r} claimed"
+    if free.lower > sums.upper:
+        yield f"{where}: the lower value for every scale exceeds the error achieved"
+    sums.any_scale = Fraction(free.lower)
+
+
 @dataclass(frozen=True)
 class _Part:
-    """The rows of one Gram matrix, one method, one bit-width."""
+    """The rows of one Gram matrix and one contestant."""
 
     certificate: LayerCertificate
     claim: Claim
@@ -160,7 +241,11 @@ class _Part:
         inside = self.feasible.contains(x.astype(float))
         errors = achieved(gram, weight, scale, x)
         proven = self._proven(semidefinite)
-        meant = _meant(claim.method, claim.bits, weight.shape[1])
+        try:
+            meant = _meant(claim.method, claim.bits, weight.shape[1], claim.contestant)
+        except InputError as refusal:
+            yield self._says(0, str(refusal))
+            return
         if meant not in (None, self.feasible):
             yield self._says(0, f"the set is {self.feasible}, where {meant} is meant")
         upper, lower, by_dual = claim.upper[at].tolist(), claim.lower[at].tolist(), claim.by_dual[at].tolist()
@@ -215,6 +300,5 @@ class _Part:
     def _says(self, row: int, text: str) -> str:
         chunk = self.certificate.indices[self.position]
         return (
-            f"layer {self.certificate.layer}, chunk {chunk}, row {self.rows.start + row}, {self.claim.method} at "
-            f"{self.claim.bits} bits: {text}"
+            f"layer {self.certificate.layer}, chunk {chunk}, row {self.rows.start + row}, {self.claim.heading}: {text}"
         )

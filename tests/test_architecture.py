@@ -38,11 +38,12 @@ BOUNDS_ORDER = [
     "verbs",
 ]
 QUANTERR_ORDER = [
-    "errors", "distributions", "grids", "expected", "scaling", "code_grid", "contestants", "efforts", "layers", "units",
-    "store", "workers", "execution", "plan", "archive", "certificates", "exact_rows", "rerunning", "verifying",
-    "report", "tally", "evidence", "certify", "plots", "table", "heuristics", "models", "inputs", "scan", "figures",
-    "report_page", "session", "compare", "compare_plot", "compression", "terminal", "commands_compare",
-    "commands_compress", "commands_report", "commands_scan", "commands_store", "commands_verify", "cli", "__main__",
+    "errors", "distributions", "contestants", "any_scale", "grids", "expected", "scaling", "code_grid", "efforts",
+    "layers", "units", "store", "workers", "execution", "scale_free", "plan", "archive", "certificates", "exact_rows",
+    "rerunning", "verifying", "report", "judging", "tally", "evidence", "certify", "plots", "table", "heuristics",
+    "models", "inputs", "scan", "figures", "report_page", "session", "compare", "compare_plot", "compression",
+    "terminal", "commands_compare", "commands_compress", "commands_report", "commands_scan", "commands_store",
+    "commands_verify", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -14,11 +14,10 @@ from bounds import BlockSparse, NofM, Sparse
 from bounds.gram import Array
 
 from ..code_grid import EVERY, SEARCHES
-from ..contestants import DENSE_BITS
+from ..contestants import DENSE_BITS, codes_range
 from ..errors import InputError
 from ..heuristics import PRUNERS, QUANTIZERS, LayerSparse
 from ..heuristics.patterns import Pattern
-from ..scaling import codes_range
 
 #: Quantisers that leave a zero where pruning put one.
 ZERO_KEEPING = ("nearest", "obq")

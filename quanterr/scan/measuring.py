@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contestants import DENSE_BITS
+from ..contestants import DENSE_BITS, codes_range
 from ..distributions import Distribution
 from ..errors import InputError
 from ..expected import decibels, matching_sparsity, optimal_scale, pruning_snr, quantization_snr, zero_fraction
 from ..grids import IntegerGrid
-from ..scaling import codes_range
 from . import kernels
 from .fits import Fit, fit_families
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
+from ..contestants import codes_range
 from ..distributions import StudentT
 from ..expected import BreakEven, break_even, pruned, quantized
 from ..grids import IntegerGrid
-from ..scaling import codes_range
 
 FREEDOM = 2.0
 RANGES = (0.5, 1e5)

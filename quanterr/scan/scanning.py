@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..contestants import codes_range
 from ..errors import InputError
-from ..scaling import codes_range
 from .measuring import Measured, measure
 from .tensors import Tensor, open_tensors
 

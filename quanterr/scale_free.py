@@ -1,0 +1,261 @@
+"""Search over the scales: a bound for codes that no choice of scale undercuts."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, Executor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bounds import LocalSearch, Status
+from bounds.feasible import Codebook, IntegerBox
+from bounds.gram import UNIT_ROUNDOFF, Array
+from bounds.rounding import proves_semidefinite
+
+from .any_scale import Surroundings, bound_for_every_scale, surroundings, tent
+from .contestants import Contestant
+from .efforts import QUICK
+from .errors import QuanterrError
+from .layers.layer import Piece
+from .units import STATUSES, RowResults, Unit, shared_gram, solve_unit
+from .workers import local_executor
+
+if TYPE_CHECKING:
+    from .store import Store
+
+#: Once the goal is proven, the search goes on for a proven margin: to this share of the best error found …
+TOLERANCE = 0.1
+#: … but not beyond so many scales; and it gives up on a goal after the second number.
+ENOUGH, MOST = 48, 160
+#: Of wide problems only the bounds are of use, and the goal has to do.
+WIDE_SEARCH = LocalSearch(rounds=0, beam=8, leaves=1)
+#: What a stored result depends on beside its key.
+BUDGET = repr((TOLERANCE, ENOUGH, MOST))
+
+Place = tuple[str, int, Contestant]
+
+
+@dataclass(frozen=True)
+class ScaleFreeJob:
+    """Bound the codes of one contestant on one chunk at every scale.
+
+    `units` hold all rows, for this contestant alone, at the scale of the run; `goals` are errors of rivals, all rows
+    together, that are smaller than any at that scale: each is to be shown smaller than any at every scale.
+    """
+
+    units: tuple[Unit, ...]
+    goals: tuple[float, ...]
+
+    def key(self) -> str:
+        """Content hash of the question."""
+        digest = hashlib.sha256(repr(("any scale", self.goals)).encode())
+        for unit in self.units:
+            digest.update(unit.key(0).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ScaleFree:
+    """What was found out about every scale, sums over the rows in squared output units per sample.
+
+    Attributes
+    ----------
+    lower : no scale has a smaller optimum
+    upper, scale : the least error found, and where
+    scales, sums : (k,) ascending scales, and lower bounds of the sum at each: `lower` follows from them
+    floors : (Grams,) `λ` with `gram ⪰ λ diag(gram)`
+    seconds : processor time
+    """
+
+    lower: float
+    upper: float
+    scale: float
+    scales: Array
+    sums: Array
+    floors: Array
+    seconds: float = 0.0
+
+
+def solve_scale_free(job: ScaleFreeJob) -> ScaleFree:
+    """A bound that reaches the largest goal that can be reached, and a good deal more if that is cheap.
+
+    Raises
+    ------
+    ChunkRefused
+        As `solve_unit`.
+    """
+    began = time.process_time()
+    pieces = [piece for unit in job.units for piece in unit.pieces]
+    floors = np.array([_floor(piece.gram) for piece in pieces])
+    around = around_of(job.units[0].contestants[0].codes, pieces, floors)
+    start = float(job.units[0].scales[0, 0])
+    found: dict[float, tuple[float, float]] = {}
+
+    def root(scale: float) -> float:
+        if scale not in found:
+            found[scale] = _sums(job.units, scale)
+        return math.sqrt(found[scale][0])
+
+    unit = job.units[0]
+    root(start)
+    if around is not None and around.last > 0:
+        size = math.sqrt(around.energy)
+        longest = math.sqrt(around.longest)
+        first = min(0.98 * max(size - math.sqrt(found[start][1]), 0.0) / longest, start / 2)
+        last = max(math.sqrt(around.last) * (1 + 1e-9), 2 * start)
+        if first > 0:
+            _cover(job.goals, root, found, size, longest, (first, start, last), 0 if unit.wide else ENOUGH)
+    scales = sorted(found)
+    sums = [found[scale][0] for scale in scales]
+    proven = Fraction(0) if around is None else bound_for_every_scale(scales, sums, around)
+    best = min(found, key=lambda scale: found[scale][1])
+    return ScaleFree(
+        rounded_down(proven), found[best][1], best, np.array(scales), np.array(sums), floors,
+        time.process_time() - began,
+    )  # fmt: skip
+
+
+def search_scales(
+    jobs: Mapping[Place, ScaleFreeJob], store: Store | None, executor: Executor | None, workers: int,
+    begins: Callable[[Place], None] | None = None,
+) -> dict[Place, ScaleFree]:  # fmt: skip
+    """Every job's result, from the store where it has it; new ones are kept at once.
+
+    Raises
+    ------
+    ChunkRefused
+        As `solve_unit`: not to be expected, for the same rows were solved at another scale.
+    QuanterrError
+        A worker process died.
+    """
+    found, missing = {}, []
+    for place, job in jobs.items():
+        known = None if store is None else store.get(job.key(), BUDGET)
+        if known is None:
+            missing.append(place)
+        else:
+            found[place] = _from_row(known)
+    if not missing:
+        return found
+    with local_executor(min(workers, len(missing))) if executor is None else nullcontext(executor) as pool:
+        flying = {place: pool.submit(solve_scale_free, jobs[place]) for place in missing}
+        for place, future in flying.items():
+            if begins is not None:
+                begins(place)
+            try:
+                found[place] = future.result()
+            except BrokenExecutor as error:
+                raise QuanterrError("a worker process died, probably for lack of memory: run again") from error
+            if store is not None:
+                store.put([(jobs[place].key(), _as_row(found[place]))], BUDGET)
+    return found
+
+
+def _as_row(free: ScaleFree) -> RowResults:
+    """As the store keeps it: one row of results, whose `x` holds scales and sums."""
+    one, closed = np.ones(1), np.full(1, STATUSES.index(Status.CLOSED), dtype=np.int8)
+    x: NDArray[np.generic] = np.stack([free.scales, free.sums])
+    return RowResults(
+        one * free.upper, one * free.lower, one * free.scale, closed, x, np.zeros(1, dtype=np.bool_), free.seconds,
+        free.floors.view(np.int64),
+    )  # fmt: skip
+
+
+def _from_row(row: RowResults) -> ScaleFree:
+    x = np.asarray(row.x, dtype=np.float64)
+    return ScaleFree(
+        float(row.error_lower[0]), float(row.error_upper[0]), float(row.error_start[0]), x[0], x[1],
+        row.nodes.view(np.float64), row.seconds,
+    )  # fmt: skip
+
+
+def _cover(
+    goals: tuple[float, ...], root: Callable[[float], float], found: dict[float, tuple[float, float]], size: float,
+    longest: float, ends: tuple[float, float, float], enough: int,
+) -> None:  # fmt: skip
+    """Try scales until the largest goal that can be reached is reached at all of them."""
+    first, start, last = ends
+    heap: list[tuple[float, float, float, float]] = []
+
+    def push(a: float, b: float) -> None:
+        value, middle = tent(a, root(a), b, root(b), size)
+        if not a * (1 + 1e-9) < middle < b * (1 - 1e-9):
+            middle = math.sqrt(a * b)
+        heapq.heappush(heap, (value, a, b, middle))
+
+    push(first, start)
+    push(start, last)
+    outside = size - first * longest
+    while len(found) < MOST:
+        upper = min(high for _, high in found.values())
+        reachable = [goal for goal in goals if goal < upper]
+        if not reachable:
+            return
+        lower = max(min(heap[0][0], outside), 0.0) ** 2
+        if lower > max(reachable) and (lower >= (1 - TOLERANCE) * upper or len(found) >= enough):
+            return
+        _, a, b, middle = heapq.heappop(heap)
+        if b <= a * (1 + 1e-9):
+            return
+        push(a, middle)
+        push(middle, b)
+
+
+def _sums(units: tuple[Unit, ...], scale: float) -> tuple[float, float]:
+    """Bounds of the sum of the optima at one scale from both sides."""
+    lower = upper = 0.0
+    rows = 0
+    for unit in units:
+        trial = replace(unit, scales=np.full_like(unit.scales, scale))
+        if unit.wide:
+            trial = replace(trial, search=WIDE_SEARCH, relaxation=QUICK.of(unit.contestants[0])[1])
+        (result,) = solve_unit(trial)
+        lower, upper, rows = lower + result.error_lower.sum(), upper + result.error_upper.sum(), rows + unit.rows
+    slack = 1 + 2 * rows * UNIT_ROUNDOFF
+    return float(lower) / slack, float(upper) * slack
+
+
+def around_of(codes: IntegerBox | Codebook | None, pieces: list[Piece], floors: Array) -> Surroundings | None:
+    """`Surroundings` from floats, on the safe side."""
+    assert codes is not None
+    energies = [
+        [(Fraction(max(float(v - a), 0.0)), Fraction(float(v + a))) for v, a in zip(*_energies(piece), strict=True)]
+        for piece in pieces
+    ]
+    symmetric = [np.asarray(piece.gram / 2 + piece.gram.T / 2) for piece in pieces]
+    return surroundings(codes, symmetric, energies, [Fraction(float(v)) for v in floors])
+
+
+def _energies(piece: Piece) -> tuple[Array, Array]:
+    """`wᵀ gram w` of each row and its allowance for rounding."""
+    weight = np.asarray(piece.weight, dtype=np.float64)
+    size = np.einsum("ri,ri->r", np.abs(weight) @ np.abs(piece.gram), np.abs(weight))
+    value = np.einsum("ri,ri->r", weight @ piece.gram, weight)
+    return value, (2 * weight.shape[1] + 16) * UNIT_ROUNDOFF * size + np.finfo(np.float64).tiny
+
+
+def _floor(gram: Array) -> float:
+    """Some `λ > 0` with `gram ⪰ λ diag(gram)`, proven; 0 where none is found."""
+    known = shared_gram(np.ascontiguousarray(gram).tobytes(), len(gram))
+    live = known.live
+    matrix = known.array[np.ix_(live, live)]
+    for share in (0.5, 0.1, 0.01):
+        floor = share * known.smallest_eigenvalue
+        if floor > 0 and proves_semidefinite(matrix - np.diag(floor * matrix.diagonal())):
+            return floor * (1 - 4 * UNIT_ROUNDOFF)
+    return 0.0
+
+
+def rounded_down(value: Fraction) -> float:
+    """The largest double that is at most `value` (or the one below)."""
+    near = float(value)
+    return near if Fraction(near) <= value else math.nextafter(near, -math.inf)
