@@ -19,6 +19,7 @@ from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
 from .execution import Progress, run
+from .layers.rank import rank_note
 from .plan import raised, units
 from .report import LayerFacts, Outcome, Record, Report
 from .scaling import SCALES, codes_range
@@ -145,7 +146,9 @@ def certify(
                     remarks.append(f"{results}; the quick bounds stand")
                 else:
                     solved[unit.layer, unit.chunk, unit.method].improve(unit, results)
-    records, facts = sorted(_records(solved), key=_order(plan)), tuple(map(_facts, layers))
+    records = sorted(_records(solved), key=_order(plan))
+    open_layers = {record.layer for record in records if "none" in record.evidence}
+    facts = tuple(_facts(layer, chunk, layer.name in open_layers) for layer in layers)
     report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
     if store is not None:
         store.add_run(title, report.to_dicts(), report.facts())
@@ -191,11 +194,14 @@ def _order(plan: list[Unit]) -> Callable[[Record], tuple[int, int, int, str]]:
     return lambda r: (place[r.layer], r.chunk, r.bits, "" if r.method == Method.QUANTIZATION else r.method)
 
 
-def _facts(layer: Layer) -> LayerFacts:
+def _facts(layer: Layer, width: int | None, unproven: bool) -> LayerFacts:
+    notes = layer.notes
+    if unproven and (reason := rank_note(layer, width)):
+        notes = (*notes, reason)
     away = layer.weight - layer.weight.mean()
     away /= abs(away).max() or 1.0
     variance = float((away**2).mean())
     kurtosis = float((away**4).mean()) / variance**2 if variance > 0 else None
     return LayerFacts(
-        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, layer.notes
+        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, notes
     )

@@ -38,7 +38,8 @@ class Record:
 
     `energy`, `error_*` are sums over the rows of squared output units per sample, `error_lower ≤ optimum ≤
     error_upper` proven; `error_start` is the error of the heuristic the search began with. `evidence` is `dual`
-    (a `(D, y)` anyone can recheck), `search` (needs a rerun) or both, row by row. `seconds`: processor time.
+    (a `(D, y)` anyone can recheck), `search` (needs a rerun), `none` (the lower bound is zero, since no error is
+    negative) or several, row by row. `seconds`: processor time.
     """
 
     layer: str
