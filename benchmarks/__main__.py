@@ -16,6 +16,7 @@ ALL = (
     "growth",
     "heuristics_pruning",
     "heuristics_quantization",
+    "input_vectors",
     "paper_bound",
     "peers_integers",
     "peers_pruning",

@@ -19,6 +19,7 @@ from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
 from .execution import Progress, run
+from .layers.rank import rank_note
 from .plan import raised, units
 from .report import LayerFacts, Record, Report
 from .scale_free import Place as ScalePlace
@@ -164,7 +165,9 @@ def certify(
         _losers(solved), store, executor, jobs, begins=lambda place: now("every scale of", place[0])
     )
     methods = list(dict.fromkeys(rival.method for rival in rivals))
-    records, facts = sorted(_records(solved, any_scale), key=_order(plan, methods)), tuple(map(_facts, layers))
+    records = sorted(_records(solved, any_scale), key=_order(plan, methods))
+    open_layers = {record.layer for record in records if "none" in record.evidence}
+    facts = tuple(_facts(layer, chunk, layer.name in open_layers) for layer in layers)
     report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
     if store is not None:
         store.add_run(title, report.to_dicts(), report.facts())
@@ -230,11 +233,14 @@ def _order(plan: list[Unit], methods: list[str]) -> Callable[[Record], tuple[int
     return lambda r: (layers[r.layer], r.chunk, r.bits or 0, methods.index(r.method))
 
 
-def _facts(layer: Layer) -> LayerFacts:
+def _facts(layer: Layer, width: int | None, unproven: bool) -> LayerFacts:
+    notes = layer.notes
+    if unproven and (reason := rank_note(layer, width)):
+        notes = (*notes, reason)
     away = layer.weight - layer.weight.mean()
     away /= abs(away).max() or 1.0
     variance = float((away**2).mean())
     kurtosis = float((away**4).mean()) / variance**2 if variance > 0 else None
     return LayerFacts(
-        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, layer.notes
+        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, notes
     )
