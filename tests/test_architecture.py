@@ -32,6 +32,7 @@ BOUNDS_ORDER = [
     "block_certificate",
     "interval_certificate",
     "certificate",
+    "bands",
     "relaxation",
     "local",
     "exact",
