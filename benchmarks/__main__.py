@@ -16,6 +16,7 @@ ALL = (
     "growth",
     "heuristics_pruning",
     "heuristics_quantization",
+    "input_vectors",
     "layer_budget",
     "paper_bound",
     "peers_integers",

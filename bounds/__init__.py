@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .exact.gurobi import Gurobi
     from .exact.layer_subset import LayerSolution, solve_layer
     from .layer_bounds import bound_layer
+    from .local.batch_search import BatchSearch
     from .local.local_search import LocalSearch
     from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
     from .relaxation.block import BlockSplit
@@ -62,6 +63,7 @@ _SOLVERS = {
     "LayerSolution": "exact.layer_subset",
     "solve_layer": "exact.layer_subset",
     "bound_layer": "layer_bounds",
+    "BatchSearch": "local.batch_search",
     "LocalSearch": "local.local_search",
     "BlockSplit": "relaxation.block",
     "IntervalSplit": "relaxation.interval",
@@ -75,6 +77,7 @@ _SOLVERS = {
 __all__ = [
     "Allocation",
     "AnyScale",
+    "BatchSearch",
     "BlockCertificate",
     "BlockDiagonal",
     "BlockSparse",

@@ -21,6 +21,7 @@ from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
 from .execution import Outcome, Progress, run
 from .layer_budget import LayerBudgets, Side, layer_wide
+from .layers.rank import rank_note
 from .plan import raised, units
 from .report import LayerFacts, Record, Report
 from .scale_free import Place as ScalePlace
@@ -182,7 +183,8 @@ def certify(
         any_scale = search_scales(losers, store, pool, begins=lambda place: now("every scale of", place[0]))
         methods = _methods(rivals)
         records = sorted(_records(solved, whole, any_scale), key=_order(plan, methods))
-        facts = tuple(map(_facts, layers))
+        open_layers = {record.layer for record in records if "none" in record.evidence}
+        facts = tuple(_facts(layer, chunk, layer.name in open_layers) for layer in layers)
         report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
         if store is not None:
             store.add_run(title, report.to_dicts(), report.facts())
@@ -267,11 +269,14 @@ def _order(plan: list[Unit], methods: list[str]) -> Callable[[Record], tuple[int
     return lambda r: (layers[r.layer], r.chunk, r.bits or 0, methods.index(r.method))
 
 
-def _facts(layer: Layer) -> LayerFacts:
+def _facts(layer: Layer, width: int | None, unproven: bool) -> LayerFacts:
+    notes = layer.notes
+    if unproven and (reason := rank_note(layer, width)):
+        notes = (*notes, reason)
     away = layer.weight - layer.weight.mean()
     away /= abs(away).max() or 1.0
     variance = float((away**2).mean())
     kurtosis = float((away**4).mean()) / variance**2 if variance > 0 else None
     return LayerFacts(
-        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, layer.notes
+        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, notes
     )

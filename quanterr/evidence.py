@@ -104,7 +104,7 @@ def _relaxed(
 
 
 def _certificate(problem: bounds.LeastSquares, relaxation: Relaxation) -> AnyCertificate:
-    if problem.gram.singular and isinstance(problem.feasible, bounds.Sparse):
+    if problem.gram.singular and isinstance(problem.feasible, bounds.Sparse | bounds.NofM | bounds.BlockSparse):
         # free weights along a null direction leave no (D, y) but this one
         return Certificate(np.zeros(problem.columns), np.zeros_like(problem.target))
     return bounds.lower_bound(problem, relaxation).certificate

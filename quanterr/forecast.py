@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 
-from bounds import DiagonalSplit
+from bounds import BatchSearch, DiagonalSplit
 
 from .layers.layer import Layer
 from .units import Unit
@@ -14,14 +14,15 @@ from .units import Unit
 def work(unit: Unit) -> float:
     """Expected processor seconds of a unit: of use for the order, and before anything is measured.
 
-    Best-subset trees grow tenfold every twelve columns; beyond them the searches grow with columns^2.2 and the tuning
+    Best-subset trees grow tenfold every twelve columns; beyond them the searches grow with columns^2.1 and the tuning
     of `D` with columns³. Each Gram matrix costs by itself. From layers of 9 to 384 columns; half or twice as much is
     usual, and more where the inputs are ill-conditioned.
     """
     problems, columns = unit.scales.size, float(unit.columns)
     if unit.wide:
-        effort = 1 if isinstance(unit.relaxation, DiagonalSplit) else 8
-        return float(0.03 * effort * problems * (columns / 384) ** 2.2 + 10 * (columns / 1000) ** 3)
+        each = 6e-4 if isinstance(unit.search, BatchSearch) else 5e-2
+        each += 3e-3 if isinstance(unit.relaxation, DiagonalSplit) else 2e-1
+        return float(each * problems * (columns / 384) ** 2.1 + 10 * (columns / 1000) ** 3)
     each = 2.5e-5 if unit.scaled else 1.5e-5 + 3e-4 * 10 ** ((min(columns, 72) - 36) / 12)
     return problems * each + 4e-4 * len(unit.pieces) * len(unit.scales)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bounds import BranchAndBound
+from bounds.verbs import Relaxation, Search
 
 from .contestants import Contestant
 from .efforts import QUICK, Effort
@@ -36,7 +37,7 @@ NODES, NODES_OF_PRUNED_CODES = 50_000_000, 100_000
 def units(
     layer: Layer, contestants: Sequence[Contestant], width: int | None, scale: str, search: BranchAndBound | None
 ) -> Iterator[Unit]:
-    """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort, a contestant each.
+    """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort.
 
     Raises
     ------
@@ -69,7 +70,11 @@ def units(
                 if exact:
                     yield unit
                 else:
-                    yield from (raised(unit, index, QUICK) for index in range(len(group)))
+                    alike: dict[tuple[Search, Relaxation], list[int]] = {}
+                    for index, contestant in enumerate(group):
+                        alike.setdefault(QUICK.of(contestant), []).append(index)
+                    for (points, bound), places in alike.items():
+                        yield replace(unit.only(places), search=points, relaxation=bound)
 
 
 def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relaxation: bool = True) -> Unit:

@@ -46,7 +46,8 @@ class Record:
     contestant it is among those with the same `bits`: `quantization`, `pruning`, …, or its name.
     `energy`, `error_*` are sums over the rows of squared output units per sample, `error_lower ≤ optimum ≤
     error_upper` proven; `error_start` is the error of the heuristic the search began with. `evidence` is `dual`
-    (a `(D, y)` anyone can recheck), `search` (needs a rerun) or both, row by row. `seconds`: processor time.
+    (a `(D, y)` anyone can recheck), `search` (needs a rerun), `none` (the lower bound is zero, since no error is
+    negative) or several, row by row. `seconds`: processor time.
     `contestant` is the name of what is stored (`quanterr.contestants.named`), in `storage` bits a weight and
     `mask_bits` more for what says which weights are kept; empty and None in runs stored before they were kept.
     `error_lower` holds for the scale of the run; `error_lower_any_scale` for every positive scale, one for all rows. It

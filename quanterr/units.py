@@ -36,6 +36,8 @@ from .layers.layer import Piece
 #: Changes whenever the meaning or the rigour of a stored result changes; part of every key.
 RESULT_VERSION = 1
 STATUSES = tuple(Status)
+#: Eigenvalues (at unit diagonal, a column) that float64 may fail to tell from zero.
+FLAT = 1e-10
 DIAGONAL = DiagonalSplit()
 
 
@@ -237,9 +239,8 @@ def solve_rows(
     open_rows = np.flatnonzero(~found.closed)
     # no diagonal below a singular Gram is worth more than what the exact search proves there
     if open_rows.size and not (gram.singular and isinstance(search, BranchAndBound)):
-        rest = LeastSquares(gram, problem.target[open_rows], feasible)
-        relaxed = bounds.lower_bound(rest, relaxation).value
-        dual[open_rows] = relaxed > lower[open_rows]
+        relaxed, by_dual = _relaxed(LeastSquares(gram, problem.target[open_rows], feasible), relaxation)
+        dual[open_rows] = by_dual & (relaxed > lower[open_rows])
         lower[open_rows] = np.maximum(lower[open_rows], relaxed)
         found = solution(found.x, found.upper, lower, found.status, found.stats)
     status = np.array([STATUSES.index(s) for s in found.status], dtype=np.int8)
@@ -251,6 +252,22 @@ def solve_rows(
     upper, lower = _in_weight_units(gram, problem.target, scale, found.upper, lower)
     codes: NDArray[np.generic] = found.x if isinstance(feasible, Codebook) else found.x.astype(np.int32)
     return RowResults(upper, lower, start * scale**2, status, codes, dual, time.thread_time() - began, nodes)
+
+
+def _relaxed(problem: LeastSquares, relaxation: Relaxation) -> tuple[Array, bool]:
+    """What the relaxation proves of each row, and whether by a certificate on the Gram itself.
+
+    Changes of free weights along a null direction cost nothing, and `(D, y)` prove nothing. Where few columns depend on
+    each other one of them is left out, in every way that matters. Else zero: no mean square is negative.
+    """
+    try:
+        return bounds.lower_bound(problem, relaxation).value, True
+    except (ProblemError, CertificateError):
+        if problem.gram.smallest_eigenvalue > FLAT * problem.columns:
+            raise
+    from bounds.exact.dependent import relaxed
+
+    return relaxed(problem, lambda part: bounds.lower_bound(part, relaxation).value), False
 
 
 def _in_weight_units(gram: Gram, target: Array, scale: Array, upper: Array, lower: Array) -> tuple[Array, Array]:

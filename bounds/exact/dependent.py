@@ -196,11 +196,9 @@ def _over_sets(
     nodes = np.zeros(problem.rows, dtype=np.int64)
     stopped = np.full(problem.rows, Status.DEPENDENT, dtype=object)
     for part in sets:
-        left_out = problem.target[:, part.others]
-        target = problem.target[:, part.columns] + left_out @ part.fold
-        feasible = Sparse(min(problem.feasible.keep, part.columns.size))
+        folded, moved = _folded(problem, part)
         found = run(
-            LeastSquares(part.gram, target, feasible), x[:, part.columns],
+            folded, x[:, part.columns],
             max_nodes=max(1, max_nodes // len(sets)), time_limit=max(deadline - time.monotonic(), 1e-9),
         )  # fmt: skip
         trial = np.zeros_like(x)
@@ -208,13 +206,40 @@ def _over_sets(
         error = problem.upper(trial)
         x = np.where((error < upper)[:, None], trial, x)
         upper = np.minimum(upper, error)
-        moved = np.abs(left_out) @ part.blur
-        root = np.maximum(np.sqrt(found.lower) - moved, 0.0)
-        lower = np.minimum(lower, root * root * (1 - 4 * UNIT_ROUNDOFF))
+        lower = np.minimum(lower, _moved(found.lower, moved))
         start_error = np.minimum(start_error, found.stats["start_error"])
         nodes += found.stats["nodes"]
         stopped = np.where(found.closed, stopped, found.status)
     return solution(x, upper, lower, stopped, {"nodes": nodes, "start_error": start_error})
+
+
+def relaxed(problem: LeastSquares, bound: Callable[[LeastSquares], Array]) -> Array:
+    """A lower bound of each row, (rows,), from any bound of problems of full rank; zero for too many column sets.
+
+    Rounding is treated as in the search: what is dependent to rounding is taken as dependent.
+    """
+    sets = independent_sets(problem.gram) if isinstance(problem.feasible, Sparse) else None
+    if sets is None:
+        return np.zeros(problem.rows)
+    lower = np.full(problem.rows, np.inf)
+    for part in sets:
+        folded, moved = _folded(problem, part)
+        lower = np.minimum(lower, _moved(bound(folded), moved))
+    return lower
+
+
+def _folded(problem: LeastSquares, part: IndependentSet) -> tuple[LeastSquares, Array]:
+    """The problem on a set of columns, and by how much that may move `√E` of each row."""
+    assert isinstance(problem.feasible, Sparse)
+    left_out = problem.target[:, part.others]
+    target = problem.target[:, part.columns] + left_out @ part.fold
+    feasible = Sparse(min(problem.feasible.keep, part.columns.size))
+    return LeastSquares(part.gram, target, feasible), np.abs(left_out) @ part.blur
+
+
+def _moved(lower: Array, moved: Array) -> Array:
+    root = np.maximum(np.sqrt(np.maximum(lower, 0.0)) - moved, 0.0)
+    return np.asarray(root * root * (1 - 4 * UNIT_ROUNDOFF))
 
 
 _lifts: WeakKeyDictionary[Gram, dict[float, Gram]] = WeakKeyDictionary()

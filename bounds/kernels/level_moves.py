@@ -89,17 +89,23 @@ def move(gram: Array, levels: Array, code: Indices, q: Array, i: int, side: int)
 
 
 @njit(cache=True, fastmath={"nnan", "nsz"})  # so that the minimum vectorises: no sum is reordered
-def best_partner(line: Array, d: float, step: Array, change: Array) -> tuple[float, int]:
-    """The cheapest step to make together with one by d in the column of `line`: its share of the change, and which."""
+def least_share(line: Array, d: float, step: Array, change: Array) -> float:
+    """What the cheapest step to make together with one by d in the column of `line` adds to the change."""
     least = np.inf
     for j in range(line.size):
         least = min(least, change[j] + 2.0 * d * line[j] * step[j])
+    return least
+
+
+@njit(cache=True, fastmath={"nnan", "nsz"})
+def cheapest(line: Array, d: float, step: Array, change: Array, least: float) -> int:
+    """The column of that step."""
     value, partner = np.inf, -1
     for j in range(line.size):
         share = change[j] + 2.0 * d * line[j] * step[j]
         if share <= least and share < value:
             value, partner = share, j
-    return value, partner
+    return partner
 
 
 @njit(cache=True)
@@ -123,8 +129,9 @@ def descend(gram: Array, levels: Array, code: Indices, q: Array, error: float, s
             if alone < best:
                 best, own, partner = alone, side, -1
             for other in range(2):
-                share, j = best_partner(gram[i], step[side, i], step[other], change[other])
+                share = least_share(gram[i], step[side, i], step[other], change[other])
                 if alone + share < best:
+                    j = cheapest(gram[i], step[side, i], step[other], change[other], share)
                     best, own, partner, way = alone + share, side, j, other
         change[0, i], change[1, i] = alone0, alone1
         if own >= 0:

@@ -24,7 +24,7 @@ from .budget import Budget
 from .elimination import eliminate
 from .metric import SearchMetric
 
-BAND = 32
+BAND = 64
 ELITE = 8  # points of a row that are kept for merging
 MERGED = 64  # columns that may differ when two points are merged
 MERGE_NODES = 5_000
