@@ -20,7 +20,7 @@ from .metric import SearchMetric
 from .split_penalty import supports
 from .subsets import Columns, Groups, Walk, fit, tenures
 
-IN_DOUBT = 256
+IN_DOUBT = (256, 384, 512)  # columns, in turn
 
 
 def search(problem: LeastSquares, start: Array | None, rounds: int | None, seconds: float, seed: int) -> Array:
@@ -92,7 +92,7 @@ def _exchanged(
     """The support after exchanges among the columns in doubt."""
     inside = np.zeros(groups.columns, dtype=np.bool_)
     inside[best.kept] = True
-    doubt = _in_doubt(metric, best, inside, groups)
+    doubt = _in_doubt(metric, best, inside, groups, IN_DOUBT[number % len(IN_DOUBT)])
     if not doubt.size:
         return best.kept
     settled = np.setdiff1d(best.kept, doubt)
@@ -115,8 +115,8 @@ def _exchanged(
     return np.union1d(settled, doubt[walk.kept])
 
 
-def _in_doubt(metric: SearchMetric, best: _Best, inside: NDArray[np.bool_], groups: Groups) -> Columns:
-    """At most `IN_DOUBT` columns, increasing: the kept that cost least and the removed that help most, or whole groups.
+def _in_doubt(metric: SearchMetric, best: _Best, inside: NDArray[np.bool_], groups: Groups, most: int) -> Columns:
+    """At most `most` columns, increasing: the kept that cost least and the removed that help most, or whole groups.
 
     What leaving or entering alone would change, as far as the inverse of the whole matrix tells.
     """
@@ -126,9 +126,9 @@ def _in_doubt(metric: SearchMetric, best: _Best, inside: NDArray[np.bool_], grou
         parts = change.reshape(-1, groups.size)
         within = inside.reshape(parts.shape)
         margin = np.where(within, parts, np.inf).min(axis=1) + np.where(within, np.inf, parts).min(axis=1)
-        first = np.sort(np.argsort(margin, kind="stable")[: max(1, IN_DOUBT // groups.size)])
+        first = np.sort(np.argsort(margin, kind="stable")[: max(1, most // groups.size)])
         return np.asarray((first[:, None] * groups.size + np.arange(groups.size)).ravel())
     kept, removed = np.flatnonzero(inside), np.flatnonzero(~inside)
-    half = IN_DOUBT // 2
+    half = most // 2
     chosen = [side[np.argsort(change[side], kind="stable")[:half]] for side in (kept, removed)]
     return np.sort(np.concatenate(chosen)) if kept.size and removed.size else kept[:0]

@@ -22,7 +22,7 @@ SEED = 0
 Single = NDArray[np.float32]
 
 
-def low_rank_diagonal(matrix: Array, weight: Array, definite: Callable[[Array], bool]) -> Array:
+def low_rank_diagonal(matrix: Array, weight: Array, definite: Callable[[Array], bool]) -> tuple[Array, float]:
     """Maximise `Σ weightᵢ dᵢ` over `d ≥ 0` with `matrix − diag(d) ⪰ 0`, to about half a per cent.
 
     The dual `min ⟨S, X⟩`, `Xᵢᵢ ≥ wᵢ`, has a solution of rank at most `√(2 columns)` (Pataki 1998), so `X = V Vᵀ` with
@@ -41,7 +41,7 @@ def low_rank_diagonal(matrix: Array, weight: Array, definite: Callable[[Array], 
 
     Returns
     -------
-    (columns,) a `d` that is `definite`, or zero
+    (columns,) a `d` that is `definite`, or zero, and the value of the dual factor: no `d` reaches much more than that
     """
     n = weight.size
     s, root = matrix.astype(np.float32), np.sqrt(weight).astype(np.float32)
@@ -68,7 +68,7 @@ def low_rank_diagonal(matrix: Array, weight: Array, definite: Callable[[Array], 
                 if wanted < reached and definite(wanted / reached * d.astype(np.float64)):
                     break
     _sweep(s, root, best, d)
-    return _largest_share(d.astype(np.float64), definite)
+    return _largest_share(d.astype(np.float64), definite), last
 
 
 def _sweep(s: Single, root: Single, factor: Single, d: Single) -> None:

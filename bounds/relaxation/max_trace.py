@@ -15,6 +15,8 @@ STEPS = 60
 STEP = 0.95
 #: More columns than that go to `low_rank`: 4 s instead of 36 at 1,536, for half a per cent of the trace.
 WIDE = 384
+#: Where it comes to less of its own dual value, the matrix is too near a singular one for it.
+ENOUGH = 0.9
 
 
 def max_trace_diagonal(gram: Array) -> Array:
@@ -23,7 +25,7 @@ def max_trace_diagonal(gram: Array) -> Array:
     To one part in a million up to 384 columns: primal-dual interior point for `max wᵀd`, `S − diag(d) ⪰ 0`, `d ≥ 0`
     and its dual `min ⟨S, X⟩`, `Xᵢᵢ ≥ wᵢ`, where `S` is the matrix scaled to unit diagonal and `w` its old diagonal
     (Helmberg, Rendl, Vanderbei and Wolkowicz, *An interior-point method for semidefinite programming*, SIAM J.
-    Optim. 6, 1996). Wider matrices: to about half a per cent, by `low_rank`.
+    Optim. 6, 1996). Wider matrices: to about half a per cent, by `low_rank`, unless it ends far from its dual.
 
     Parameters
     ----------
@@ -50,10 +52,7 @@ def max_trace_diagonal(gram: Array) -> Array:
     scaled = np.asarray(gram)[np.ix_(live, live)] / root / root[:, None]
     if not _definite(scaled, np.zeros(live.size)):
         raise ProblemError("a diagonal below the Gram matrix needs full rank: merge or drop dependent columns")
-    if live.size > WIDE:
-        d = low_rank_diagonal(scaled, weight / weight.mean(), lambda trial: _definite(scaled, trial))
-    else:
-        d = _interior_point(scaled, weight / weight.mean())
+    d = _largest(scaled, weight / weight.mean())
     shrink = SHRINK
     while not _definite(scaled, d * (1 - shrink)):
         shrink *= 4
@@ -61,6 +60,14 @@ def max_trace_diagonal(gram: Array) -> Array:
             raise ProblemError("the Gram matrix is too ill-conditioned to subtract any diagonal from it")
     result[live] = d * (1 - shrink) * weight
     return result
+
+
+def _largest(scaled: Array, weight: Array) -> Array:
+    if weight.size > WIDE:
+        d, most = low_rank_diagonal(scaled, weight, lambda trial: _definite(scaled, trial))
+        if weight @ d >= ENOUGH * most:
+            return d
+    return _interior_point(scaled, weight)
 
 
 def _definite(matrix: Array, diagonal: Array) -> bool:
