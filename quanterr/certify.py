@@ -148,8 +148,9 @@ def certify(
     with workers(executor, jobs) as pool:
 
         def go(units: Iterable[Unit]) -> Iterator[tuple[Unit, Outcome]]:
-            with closing(run(list(units), store, pool, progress)) as outcomes:
-                yield from outcomes
+            if todo := list(units):
+                with closing(run(todo, store, pool, progress)) as outcomes:
+                    yield from outcomes
 
         solved: dict[Place, Tally] = defaultdict(Tally)
         refused: dict[tuple[str, int], ChunkRefused] = {}
