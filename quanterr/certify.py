@@ -186,21 +186,22 @@ def _records(solved: dict[Place, Tally], any_scale: Mapping[ScalePlace, ScaleFre
 
 def _losers(solved: dict[Place, Tally]) -> dict[ScalePlace, ScaleFreeJob]:
     """What has a scale and is worse than a rival at the scale of the run: is it worse at every scale?"""
-    goals: dict[ScalePlace, set[float]] = defaultdict(set)
+    jobs: dict[ScalePlace, ScaleFreeJob] = {}
     for place, tally in solved.items():
-        rivals = {(rival.method, rival.bits): rival for rival in tally.parts}
+        goals: dict[tuple[str, int | None], set[float]] = defaultdict(set)
+        errors = {}
         for pair in Report(tuple(tally.records(*place))).pairs():
             if pair.at_scale:
                 loser = pair.loser_at_scale
                 winner = pair.first if loser is pair.second else pair.second
-                goals[*place, rivals[loser.method, loser.bits]].add(winner.error_upper)
-    return {
-        (layer, index, rival): ScaleFreeJob(
-            tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in solved[layer, index].parts[rival]),
-            tuple(sorted(errors)),
-        )
-        for (layer, index, rival), errors in goals.items()
-    }
+                goals[loser.method, loser.bits].add(winner.error_upper)
+                errors[loser.method, loser.bits] = loser.error_upper
+        for rival, parts in tally.parts.items():
+            called = rival.method, rival.bits
+            if called in goals:
+                units = tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in parts)
+                jobs[*place, rival] = ScaleFreeJob(units, tuple(sorted(goals[called])), errors[called])
+    return jobs
 
 
 def _to_refine(plan: list[Unit], solved: dict[Place, Tally], refine: str, effort: Effort) -> Iterator[Unit]:

@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from bounds import BranchAndBound, Gram, LocalSearch, ProblemError
 from bounds.result import CLOSED
 from bounds.verbs import Search
 
 from .certificates import Claim, LayerCertificate
+from .scale_free import rows_at_scale
 from .units import solve_rows
 
 SEARCHES: dict[str, Callable[..., Search]] = {"BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch}
@@ -57,8 +56,7 @@ def why_scales_not_confirmed(certificate: LayerCertificate, claim: Claim, positi
         for place, group, rows, columns in certificate.pieces():
             if place == position:
                 gram, weight = Gram(certificate.grams[position][group]), certificate.weight[rows, columns]
-                step = np.full(len(weight), scale)
-                again += solve_rows(gram, weight, claim.feasible[position], search, step).error_lower.sum()
+                again += rows_at_scale(gram, weight, claim.feasible[position], search, scale)[0].sum()
         if again < claimed * (1 - CLOSED):
             yield (
                 f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.heading}: at the scale "
