@@ -12,7 +12,7 @@ from bounds.verbs import Search
 
 from .certificates import Claim, LayerCertificate
 from .scale_free import rows_at_scale
-from .units import solve_rows
+from .units import shared_gram, solve_rows
 
 SEARCHES: dict[str, Callable[..., Search]] = {"BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch}
 
@@ -51,12 +51,15 @@ def why_scales_not_confirmed(certificate: LayerCertificate, claim: Claim, positi
         return
     budget = {name: math.inf if v is None else v for name, v in claim.search.items() if name != "method"}
     search = SEARCHES[claim.search["method"]](**budget)
+    parts = [
+        (shared_gram(certificate.grams[position][group].tobytes(), columns.stop - columns.start), rows, columns)
+        for place, group, rows, columns in certificate.pieces() if place == position
+    ]  # fmt: skip
     for scale, claimed in zip(free.scales.tolist(), free.sums.tolist(), strict=True):
-        again = 0.0
-        for place, group, rows, columns in certificate.pieces():
-            if place == position:
-                gram, weight = Gram(certificate.grams[position][group]), certificate.weight[rows, columns]
-                again += rows_at_scale(gram, weight, claim.feasible[position], search, scale)[0].sum()
+        again = sum(
+            rows_at_scale(gram, certificate.weight[rows, columns], claim.feasible[position], search, scale)[0].sum()
+            for gram, rows, columns in parts
+        )
         if again < claimed * (1 - CLOSED):
             yield (
                 f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.heading}: at the scale "

@@ -153,7 +153,7 @@ def test_too_few_scales_prove_nothing() -> None:
 
 
 def _altered(header: dict[str, Any], arrays: dict[str, Any], what: str) -> None:
-    names = [name for name in arrays if name.split("/")[1] == what]
+    names = [name for name in arrays if name.split("/")[1:2] == [what]]
     assert names
     for name in names:
         arrays[name] = arrays[name] * (1.01 if what == "sums" else 4.0)
