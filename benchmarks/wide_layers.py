@@ -24,8 +24,8 @@ from scipy.fft import dct
 
 import quanterr
 from bounds.relaxation import max_trace
-from quanterr.layers import Layer
 from quanterr.forecast import memory
+from quanterr.layers import Layer
 
 from .timing import markdown, processor_seconds
 

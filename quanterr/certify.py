@@ -212,21 +212,21 @@ def _records(
 
 def _losers(solved: dict[Place, Tally], records: list[Record]) -> dict[ScalePlace, ScaleFreeJob]:
     """What has a scale and is worse than a rival at the scale of the run: is it worse at every scale?"""
+    errors: dict[ScalePlace, float] = {}
     goals: dict[ScalePlace, set[float]] = defaultdict(set)
     rivals = {(*place, rival.method, rival.bits): rival for place, tally in solved.items() for rival in tally.parts}
     for pair in Report(tuple(records)).pairs():
         if pair.at_scale:
             loser = pair.loser_at_scale
             winner = pair.first if loser is pair.second else pair.second
-            rival = rivals[loser.layer, loser.chunk, loser.method, loser.bits]
-            goals[loser.layer, loser.chunk, rival].add(winner.error_upper)
-    return {
-        (layer, index, rival): ScaleFreeJob(
-            tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in solved[layer, index].parts[rival]),
-            tuple(sorted(errors)),
-        )
-        for (layer, index, rival), errors in goals.items()
-    }
+            at = loser.layer, loser.chunk, rivals[loser.layer, loser.chunk, loser.method, loser.bits]
+            goals[at].add(winner.error_upper)
+            errors[at] = loser.error_upper
+    jobs: dict[ScalePlace, ScaleFreeJob] = {}
+    for (layer, index, rival), beaten_by in goals.items():
+        units = tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in solved[layer, index].parts[rival])
+        jobs[layer, index, rival] = ScaleFreeJob(units, tuple(sorted(beaten_by)), errors[layer, index, rival])
+    return jobs
 
 
 def _worth(records: list[Record], refine: str) -> tuple[set[Side], set[Side]]:
