@@ -28,7 +28,7 @@ class Sample:
     """Some `parts` of the inputs of a layer, and what was solved for them.
 
     `records` and `squares` are filled by `close`; a square is `Σ dᵀd` over the rows, (groups, columns, columns), of the
-    errors d of the weights found, so that their error in any Gram matrix is one inner product with it; `known` holds those.
+    errors d of the weights found, so that their error in any Gram matrix is one inner product with it (`known`).
     """
 
     folds: LayerFolds
