@@ -23,7 +23,6 @@ import numpy as np
 from . import minima
 from .errors import CertificateError
 from .gram import UNIT_ROUNDOFF, Array, Gram
-from .minima.sparse import safe_minima
 from .problem import LeastSquares
 from .rational import align, dyadic, why_not_semidefinite
 from .result import Bound
@@ -234,6 +233,8 @@ def evaluate(problem: LeastSquares, split: BlockDiagonal, y: Array, every: bool 
         slack += 2 * UNIT_ROUNDOFF * np.abs(g) + UNDERFLOW * (y != 0).any(axis=-1, keepdims=True)
         slack *= 1 + gamma(2 * n + 8)
         if every:
+            from .minima.sparse import safe_minima  # brings numba along, which verify does without
+
             least = safe_minima(split.blocks, split.matrices, g, slack, problem.target)
         else:
             least = minima.of(problem.feasible).safe_minimum(
