@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from .exact.exhaustive import Exhaustive
     from .exact.gurobi import Gurobi
     from .exact.layer_subset import LayerSolution, solve_layer
-    from .local.layer_bounds import bound_layer
+    from .layer_bounds import bound_layer
+    from .local.batch_search import BatchSearch
     from .local.local_search import LocalSearch
     from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
     from .relaxation.block import BlockSplit
@@ -61,7 +62,8 @@ _SOLVERS = {
     "Gurobi": "exact.gurobi",
     "LayerSolution": "exact.layer_subset",
     "solve_layer": "exact.layer_subset",
-    "bound_layer": "local.layer_bounds",
+    "bound_layer": "layer_bounds",
+    "BatchSearch": "local.batch_search",
     "LocalSearch": "local.local_search",
     "BlockSplit": "relaxation.block",
     "IntervalSplit": "relaxation.interval",
@@ -75,6 +77,7 @@ _SOLVERS = {
 __all__ = [
     "Allocation",
     "AnyScale",
+    "BatchSearch",
     "BlockCertificate",
     "BlockDiagonal",
     "BlockSparse",

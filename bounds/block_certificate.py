@@ -188,16 +188,17 @@ def certify_split(problem: LeastSquares, split: BlockDiagonal, y: Array) -> Boun
     return Bound(value, BlockCertificate(split.blocks, split.matrices, y))
 
 
-def safe_value(problem: LeastSquares, certificate: BlockCertificate) -> Array:
+def safe_value(problem: LeastSquares, certificate: BlockCertificate, blur: Array | None = None) -> Array:
     """See `bounds.safe_value`."""
     certificate = _checked(problem, certificate)
     if not certificate.split.shared:
-        return np.concatenate([safe_value(*_single(problem, certificate, row)) for row in range(problem.rows)])
+        own = (None if blur is None else blur[row : row + 1] for row in range(problem.rows))
+        return np.concatenate([safe_value(*_single(problem, certificate, r), b) for r, b in enumerate(own)])
     if not proves_split(problem.gram, certificate.split):
         raise CertificateError(
             "gram − D is not provably positive semidefinite in float64; shrink D (BlockSplit does), or use verify"
         )
-    value = evaluate(problem, certificate.split, certificate.y)
+    value = evaluate(problem, certificate.split, certificate.y, blur)
     definite = all(proves_semidefinite(d, touched=0) for d in certificate.matrices)
     zero = (certificate.y == 0).all(axis=-1) & definite
     return np.where(zero, np.maximum(value, 0.0), value)
@@ -215,12 +216,15 @@ def _verify_own(problem: LeastSquares, certificate: BlockCertificate, row: int) 
         raise CertificateError(f"the D of row {row}: {error}") from error
 
 
-def evaluate(problem: LeastSquares, split: BlockDiagonal, y: Array, every: bool = False) -> Array:
+def evaluate(
+    problem: LeastSquares, split: BlockDiagonal, y: Array, blur: Array | None = None, every: bool = False
+) -> Array:
     """The right side of the inequality less its rounding, (rows,), given `M ⪰ 0`; −∞ where nothing is proven.
 
     For `every` size 0, 1, …, columns of a `Sparse` set: (columns + 1, rows).
 
-    The exact `g = My` lies within `slack` of the computed one; the minimum is safe for all such `g`.
+    The exact `g = My` lies within `slack` of the computed one; the minimum is safe for all such `g`. A target moved
+    by `e`, `|e| ≤ blur`, moves `g` by `−De` and the value by `eᵀDe − 2gᵀe`.
     """
     n = problem.columns
     with np.errstate(all="ignore"):
@@ -232,6 +236,7 @@ def evaluate(problem: LeastSquares, split: BlockDiagonal, y: Array, every: bool 
             slack[:, block] += gamma(n + widest + 4) * (np.abs(y[:, block]) @ np.abs(d))
         slack += 2 * UNIT_ROUNDOFF * np.abs(g) + UNDERFLOW * (y != 0).any(axis=-1, keepdims=True)
         slack *= 1 + gamma(2 * n + 8)
+        moved = moving(split, g, slack, blur)
         if every:
             from .minima.sparse import safe_minima  # brings numba along, which verify does without
 
@@ -240,7 +245,7 @@ def evaluate(problem: LeastSquares, split: BlockDiagonal, y: Array, every: bool 
             least = minima.of(problem.feasible).safe_minimum(
                 problem.feasible, split.blocks, split.matrices, g, slack, problem.target
             )
-        lost = (np.abs(y) * (slack + gamma(n + 4) * np.abs(g))).sum(axis=-1) + UNDERFLOW
+        lost = (np.abs(y) * (slack + gamma(n + 4) * np.abs(g))).sum(axis=-1) + moved + UNDERFLOW
         value = least - np.einsum("ri,ri->r", y, g)
         value = value - 1.01 * lost - 4 * UNIT_ROUNDOFF * (np.abs(value) + np.abs(least))
     return np.where(np.isfinite(value), value, -np.inf)
@@ -252,6 +257,18 @@ def evaluate_curve(problem: LeastSquares, certificate: BlockCertificate) -> Arra
     if not certificate.split.shared:
         return np.concatenate([evaluate_curve(*_single(problem, certificate, row)) for row in range(problem.rows)])
     return evaluate(problem, certificate.split, certificate.y, every=True).T
+
+
+def moving(split: BlockDiagonal, g: Array, slack: Array, blur: Array | None) -> Array | float:
+    """What a target within `blur` can take from the value, (rows,); what it does to `g` is added to `slack`."""
+    if blur is None:
+        return 0.0
+    lost = 2 * (blur * (np.abs(g) + slack)).sum(axis=-1)
+    for block, d in zip(split.blocks, split.matrices, strict=True):
+        size = blur[:, block] @ np.abs(d) * (1 + gamma(block.size + 4)) + UNDERFLOW
+        slack[:, block] += size
+        lost += (blur[:, block] * size).sum(axis=-1)
+    return np.asarray(lost * (1 + gamma(g.shape[-1] + 8)))
 
 
 def verify(problem: LeastSquares, certificate: BlockCertificate, rows: Sequence[int] | None = None) -> list[Fraction]:

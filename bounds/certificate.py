@@ -108,15 +108,12 @@ def safe_value(
     Raises
     ------
     CertificateError
-        Wrong shapes, a `D` whose `gram − D ⪰ 0` float64 cannot prove (`certify` shrinks it), or a `blur` with another
-        certificate than a diagonal one.
+        Wrong shapes, or a `D` whose `gram − D ⪰ 0` float64 cannot prove (`certify` shrinks it).
     """
-    if blur is not None and not isinstance(certificate, Certificate):
-        raise CertificateError(f"a {type(certificate).__name__} has no allowance for a blurred target: leave blur out")
     if isinstance(certificate, BlockCertificate):
-        return block_certificate.safe_value(problem, certificate)
+        return block_certificate.safe_value(problem, certificate, blur)
     if isinstance(certificate, IntervalCertificate):
-        return interval_certificate.safe_value(problem, certificate)
+        return interval_certificate.safe_value(problem, certificate, blur)
     certificate = _checked(problem, certificate)
     for row, diagonal in enumerate(np.atleast_2d(certificate.diagonal)):
         if not _proves_psd(problem.gram, diagonal):

@@ -92,6 +92,11 @@ class Gram:
         return self._spectrum[0]
 
     @property
+    def eigenvectors(self) -> Array:
+        """Eigenvectors in columns, (live, live), of the live part scaled to a unit diagonal."""
+        return self._spectrum[1]
+
+    @property
     def smallest_eigenvalue(self) -> float:
         """Smallest eigenvalue of the live part scaled to a unit diagonal (no unit)."""
         return float(self._spectrum[0][0])

@@ -21,7 +21,7 @@ from operator import mul
 import numpy as np
 
 from . import minima
-from .block_certificate import BlockDiagonal, checked_split
+from .block_certificate import BlockDiagonal, checked_split, moving
 from .errors import CertificateError
 from .gram import UNIT_ROUNDOFF, Array, Gram
 from .minima.base import Blocks
@@ -109,7 +109,7 @@ def proves_lifted(gram: Gram, direction: Array, lift: float, split: BlockDiagona
     return proves_semidefinite(matrix, touched=2)
 
 
-def safe_value(problem: LeastSquares, claim: IntervalCertificate) -> Array:
+def safe_value(problem: LeastSquares, claim: IntervalCertificate, blur: Array | None = None) -> Array:
     """See `bounds.safe_value`."""
     claim = checked(problem, claim)
     gram = problem.gram
@@ -121,7 +121,7 @@ def safe_value(problem: LeastSquares, claim: IntervalCertificate) -> Array:
                 f"row {row}: gram + lift·vvᵀ − D is not provably positive semidefinite in float64; shrink D"
             )
     return np.array(
-        [cell_values(problem, claim, row).min(initial=tail_value(claim, row)) for row in range(problem.rows)]
+        [cell_values(problem, claim, row, blur).min(initial=tail_value(claim, row)) for row in range(problem.rows)]
     )
 
 
@@ -131,11 +131,11 @@ def tail_value(claim: IntervalCertificate, row: int) -> float:
     return float(max(claim.tail * reach * reach * (1 - 8 * UNIT_ROUNDOFF) - UNDERFLOW, 0.0))
 
 
-def cell_values(problem: LeastSquares, claim: IntervalCertificate, row: int) -> Array:
+def cell_values(problem: LeastSquares, claim: IntervalCertificate, row: int, blur: Array | None = None) -> Array:
     """The bound in each interval of a row less its rounding, (intervals,), given the two semidefinite proofs.
 
-    Rounding is treated as in `block_certificate.evaluate`; the lift adds a rank-one product to `My` and a multiple of
-    `v` to the linear term.
+    Rounding and `blur` are treated as in `block_certificate.evaluate`; the lift adds a rank-one product to `My` and a
+    multiple of `v` to the linear term.
     """
     split, y, v, lift = claim.split.of_row(row), claim.y[row], claim.direction, claim.lift
     low, high = claim.edges[row][:-1], claim.edges[row][1:]
@@ -154,11 +154,12 @@ def cell_values(problem: LeastSquares, claim: IntervalCertificate, row: int) -> 
         pull = np.outer(lift * 0.5 * (low + high), v)
         g = m - pull
         doubt = slack + 8 * UNIT_ROUNDOFF * (np.abs(m) + np.abs(pull)) + UNDERFLOW
+        moved = moving(split, g, doubt, None if blur is None else np.repeat(blur[row : row + 1], low.size, axis=0))
         least = minima.of(problem.feasible).safe_minimum(
             problem.feasible, split.blocks, split.matrices, g, doubt, target
         )
         constant = lift * low * high
-        lost = (np.abs(y) * (slack + gamma(n + 4) * np.abs(m))).sum(axis=-1) + UNDERFLOW
+        lost = (np.abs(y) * (slack + gamma(n + 4) * np.abs(m))).sum(axis=-1) + moved + UNDERFLOW
         value = least - np.einsum("ri,ri->r", y, m) + constant
         value = value - 1.01 * lost - 8 * UNIT_ROUNDOFF * (np.abs(value) + np.abs(least) + np.abs(constant))
     return np.where(np.isfinite(value), value, -np.inf)

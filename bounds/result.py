@@ -28,6 +28,7 @@ class Status(StrEnum):
     TIME_LIMIT = "time_limit"
     ROUNDING = "rounding"
     UNPROVEN = "unproven"
+    DEPENDENT = "dependent"
 
     @property
     def advice(self) -> str:
@@ -37,6 +38,7 @@ class Status(StrEnum):
             Status.TIME_LIMIT: "raise time_limit, or use fewer columns",
             Status.ROUNDING: "the Gram matrix is too ill-conditioned for float64 to separate the bounds",
             Status.UNPROVEN: "a good point and no proof: take lower_bound, or BranchAndBound with this point as start",
+            Status.DEPENDENT: "inputs depend on each other: give more calibration samples, or use fewer columns",
         }[self]
 
 

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from .grids import CodebookGrid, FloatGrid, Grid, IntegerGrid
     from .report import LayerFacts, Outcome, Record, Report, Verdict
     from .scan import scan, scan_frame
+    from .spread import Spread, Stability
+    from .stability import stability
     from .store import Store
     from .verifying import Verification, verify
 
@@ -69,6 +71,8 @@ _HOMES = {
         "grids": "CodebookGrid FloatGrid Grid IntegerGrid",
         "report": "LayerFacts Outcome Record Report Verdict",
         "scan": "scan scan_frame",
+        "spread": "Spread Stability",
+        "stability": "stability",
         "store": "Store",
         "verifying": "Verification verify",
     }.items()
@@ -98,6 +102,8 @@ __all__ = [
     "QuanterrError",
     "Record",
     "Report",
+    "Spread",
+    "Stability",
     "Store",
     "StoreError",
     "StudentT",
@@ -133,6 +139,7 @@ __all__ = [
     "search_scale",
     "shannon_lower_bound",
     "snr_limit",
+    "stability",
     "uniform_noise_error",
     "verify",
     "zero_fraction",
@@ -157,7 +164,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """`quanterr.certify`, `compare` and `scan` stay the functions when the modules of that name are imported."""
+    """`quanterr.certify`, `compare`, `scan`, `stability` stay functions when the modules of that name are imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _HOMES and isinstance(value, ModuleType):

@@ -19,6 +19,7 @@ from bounds.gram import Array
 from .any_scale import EveryScale
 from .archive import UNREADABLE, read_archive, short, write_archive
 from .errors import CertificateFileError
+from .part_proofs import PartProof, PartsProof, flatten, gather
 
 FORMAT = "quanterr certificate"
 VERSION = 1
@@ -56,7 +57,7 @@ class Claim:
     by_dual : (chunks, rows) True where `lower` is what `proof` proves, False where it rests on the search
     search : the method and its budget, enough to run it again
     nodes : (chunks, rows) size of each search tree
-    proof : DiagonalProof, or None when only the search speaks for the lower values
+    proof : DiagonalProof, PartsProof (wide problems), or None when only the search speaks for the lower values
     contestant : name of what is stored; empty in files from before it was kept
     any_scale : what holds for every scale, for each chunk; None where nothing is claimed
     """
@@ -71,7 +72,7 @@ class Claim:
     by_dual: NDArray[np.bool_]
     search: dict[str, Any]
     nodes: NDArray[np.int64]
-    proof: DiagonalProof | None
+    proof: DiagonalProof | PartsProof | None
     contestant: str = ""
     any_scale: tuple[EveryScale | None, ...] = ()
 
@@ -169,6 +170,7 @@ def _flatten(certificate: LayerCertificate) -> tuple[dict[str, Any], dict[str, N
         rows, columns = np.tril_indices(gram.shape[1])
         arrays[f"gram/{position}"] = gram[:, rows, columns]
     diagonals: dict[bytes, str] = {}
+    parts = 0
     claims = []
     for claim in certificate.claims:
         entry: dict[str, Any] = {
@@ -184,7 +186,15 @@ def _flatten(certificate: LayerCertificate) -> tuple[dict[str, Any], dict[str, N
             arrays[f"{claim.name}/{name}"] = getattr(claim, name)
         if claim.scale is not None:
             arrays[f"{claim.name}/scale"] = claim.scale
-        if claim.proof is not None:
+        if isinstance(claim.proof, PartsProof):
+            arrays[f"{claim.name}/dual"] = claim.proof.lower
+            entry["proof"] = {"kind": "parts", "parts": []}
+            for part in claim.proof.parts:
+                line, members = flatten(part, f"part/{parts}")
+                parts += 1
+                entry["proof"]["parts"].append(line)
+                arrays |= members
+        elif claim.proof is not None:
             new = f"diagonal/{len(diagonals)}"
             place = diagonals.setdefault(claim.proof.diagonal.tobytes(), new)
             arrays.setdefault(place, claim.proof.diagonal)
@@ -212,11 +222,16 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
     _require(min(rows, columns, groups, count) > 0 and rows % groups == 0, "rows, columns, groups or chunks")
     used: set[str] = set()
 
-    def take(name: str, shapes: set[tuple[int, ...]], kinds: str) -> NDArray[Any]:
+    def member(name: str, kinds: str) -> NDArray[Any]:
         used.add(name)
         array = arrays[name]
-        _require(array.shape in shapes and array.dtype.kind in kinds, f"{name} has type {array.dtype}{array.shape}")
+        _require(array.dtype.kind in kinds, f"{name} has type {array.dtype}{array.shape}")
         _require(array.dtype.kind != "f" or bool(np.isfinite(array).all()), f"{name} holds NaN or infinity")
+        return array
+
+    def take(name: str, shapes: set[tuple[int, ...]], kinds: str) -> NDArray[Any]:
+        array = member(name, kinds)
+        _require(array.shape in shapes, f"{name} has type {array.dtype}{array.shape}")
         return array
 
     def doubles(name: str, *shapes: tuple[int, ...]) -> Array:
@@ -244,8 +259,13 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
         _require(len(sets) == count, f"{name} has {len(sets)} sets for {count} chunks")
         for allowed, (low, high) in zip(sets, chunks, strict=True):
             allowed.check(high - low)
-        proof, kind = None, (entry["proof"] or {}).get("kind")
-        if kind == "diagonal":
+        proof: DiagonalProof | PartsProof | None = None
+        kind = (entry["proof"] or {}).get("kind")
+        if kind == "parts":
+            parts = tuple(gather(line, chunks, member) for line in entry["proof"]["parts"])
+            _require(_once(parts, count, rows, groups), f"{name}: parts miss or repeat rows, or mix groups")
+            proof = PartsProof(parts, doubles(f"{name}/dual", (count, rows)))
+        elif kind == "diagonal":
             diagonal = doubles(entry["proof"]["diagonal"], (groups, columns), (rows, columns))
             y = take(f"{name}/y", {(rows, columns)}, "f")
             proof = DiagonalProof(diagonal, y, doubles(f"{name}/dual", (count, rows)))
@@ -256,11 +276,11 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
         free = []
         for position, least in enumerate(lowers):
             sizes = {(k,) for k in range(1, MOST_SCALES + 1)}
-            parts = () if least is None else (
+            tables = () if least is None else (
                 doubles(f"{name}/scales/{position}", *sizes), doubles(f"{name}/sums/{position}", *sizes),
                 doubles(f"{name}/floors/{position}", (groups,)),
             )  # fmt: skip
-            free.append(EveryScale(float(least), *parts) if parts else None)
+            free.append(EveryScale(float(least), *tables) if tables else None)
         by_dual = take(f"{name}/by_dual", {(count, rows)}, "b")
         _require(proof is not None or not by_dual.any(), f"{name}/by_dual names a proof that is not there")
         claims.append(
@@ -278,6 +298,17 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
         tuple(grams), tuple(chunks), tuple(indices), tuple(claims),
         dict(header["versions"]),
     )  # fmt: skip
+
+
+def _once(parts: tuple[PartProof, ...], count: int, rows: int, groups: int) -> bool:
+    """Whether every row of every chunk is in exactly one part, and every part in one group."""
+    held, height = np.zeros((count, rows), dtype=np.int64), rows // groups
+    for part in parts:
+        first, last = part.rows.start, part.rows.stop
+        if not (0 <= first < last <= rows and first // height == (last - 1) // height):
+            return False
+        held[part.position, part.rows] += 1
+    return bool((held == 1).all())
 
 
 def _require(condition: bool, what: str) -> None:

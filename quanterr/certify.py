@@ -21,6 +21,7 @@ from .errors import ChunkRefused, QuanterrError
 from .evidence import DUALS, write_certificates
 from .execution import Outcome, Progress, run
 from .layer_budget import LayerBudgets, Side, layer_wide
+from .layers.rank import rank_note
 from .plan import raised, units
 from .report import LayerFacts, Record, Report
 from .scale_free import Place as ScalePlace
@@ -28,6 +29,7 @@ from .scale_free import ScaleFree, ScaleFreeJob, search_scales
 from .scaling import SCALES
 from .tally import Tally
 from .units import Unit
+from .workers import workers
 
 if TYPE_CHECKING:
     from .layers import Layer
@@ -143,57 +145,57 @@ def certify(
     plan = [unit for layer in layers for unit in units(layer, rivals, chunk, scale, search)]
     if not plan:
         raise QuanterrError("no layers given: nothing to certify")
-    solved: dict[Place, Tally] = defaultdict(Tally)
-    refused: dict[tuple[str, int], ChunkRefused] = {}
-    with closing(run(plan, store, executor, jobs, progress)) as outcomes:
-        for unit, results in outcomes:
+    with workers(executor, jobs) as pool:
+
+        def go(units: Iterable[Unit]) -> Iterator[tuple[Unit, Outcome]]:
+            if todo := list(units):
+                with closing(run(todo, store, pool, progress)) as outcomes:
+                    yield from outcomes
+
+        solved: dict[Place, Tally] = defaultdict(Tally)
+        refused: dict[tuple[str, int], ChunkRefused] = {}
+        for unit, results in go(plan):
             if isinstance(results, ChunkRefused):
                 refused.setdefault((unit.layer, unit.chunk), results)
             else:
                 solved[unit.layer, unit.chunk].add(unit, results)
-    if refused and not skip_refused:
-        raise next(iter(refused.values()))
-    for place in refused:
-        solved.pop(place, None)
-    remarks = list(map(str, refused.values()))
+        if refused and not skip_refused:
+            raise next(iter(refused.values()))
+        for place in refused:
+            solved.pop(place, None)
+        remarks = list(map(str, refused.values()))
+        whole = LayerBudgets(plan if budget == "both" else (), refused, go)
+        whole.solve(solved)
+        search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())
+        whole.refine(search_more, bound_more, level)
+        remarks += whole.remarks
+        for unit, results in go(_to_refine(plan, search_more, bound_more, level)):
+            if isinstance(results, ChunkRefused):
+                remarks.append(f"{results}; the quick bounds stand")
+            else:
+                solved[unit.layer, unit.chunk].improve(unit, results)
+        total = sum(unit.rows * len(unit.contestants) for unit in plan)
 
-    def go(units: list[Unit]) -> Iterator[tuple[Unit, Outcome]]:
-        with closing(run(units, store, executor, jobs, progress)) as outcomes:
-            yield from outcomes
+        def now(doing: str, layer: str) -> None:
+            if progress is not None:
+                progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
 
-    whole = LayerBudgets(plan if budget == "both" else (), refused, go)
-    whole.solve(solved)
-    search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())
-    whole.refine(search_more, bound_more, level)
-    remarks += whole.remarks
-    chosen = list(_to_refine(plan, search_more, bound_more, level))
-    if chosen:
-        with closing(run(chosen, store, executor, jobs, progress)) as outcomes:
-            for unit, results in outcomes:
-                if isinstance(results, ChunkRefused):
-                    remarks.append(f"{results}; the quick bounds stand")
-                else:
-                    solved[unit.layer, unit.chunk].improve(unit, results)
-    total = sum(unit.rows * len(unit.contestants) for unit in plan)
-
-    def now(doing: str, layer: str) -> None:
-        if progress is not None:
-            progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
-
-    losers = _losers(solved, list(_records(solved, whole)))
-    any_scale = search_scales(losers, store, executor, jobs, begins=lambda place: now("every scale of", place[0]))
-    methods = _methods(rivals)
-    records, facts = sorted(_records(solved, whole, any_scale), key=_order(plan, methods)), tuple(map(_facts, layers))
-    report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
-    if store is not None:
-        store.add_run(title, report.to_dicts(), report.facts())
-    if certificates is not None:
-        ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
-        found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
-        write_certificates(
-            layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale, title=title,
-            executor=executor, jobs=jobs, begins=lambda name: now("certificate of", name),
-        )  # fmt: skip
+        losers = _losers(solved, list(_records(solved, whole)))
+        any_scale = search_scales(losers, store, pool, begins=lambda place: now("every scale of", place[0]))
+        methods = _methods(rivals)
+        records = sorted(_records(solved, whole, any_scale), key=_order(plan, methods))
+        open_layers = {record.layer for record in records if "none" in record.evidence}
+        facts = tuple(_facts(layer, chunk, layer.name in open_layers) for layer in layers)
+        report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
+        if store is not None:
+            store.add_run(title, report.to_dicts(), report.facts())
+        if certificates is not None:
+            ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
+            found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
+            write_certificates(
+                layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale, title=title, pool=pool,
+                begins=lambda name: now("certificate of", name),
+            )  # fmt: skip
     return report
 
 
@@ -268,11 +270,14 @@ def _order(plan: list[Unit], methods: list[str]) -> Callable[[Record], tuple[int
     return lambda r: (layers[r.layer], r.chunk, r.bits or 0, methods.index(r.method))
 
 
-def _facts(layer: Layer) -> LayerFacts:
+def _facts(layer: Layer, width: int | None, unproven: bool) -> LayerFacts:
+    notes = layer.notes
+    if unproven and (reason := rank_note(layer, width)):
+        notes = (*notes, reason)
     away = layer.weight - layer.weight.mean()
     away /= abs(away).max() or 1.0
     variance = float((away**2).mean())
     kurtosis = float((away**4).mean()) / variance**2 if variance > 0 else None
     return LayerFacts(
-        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, layer.notes
+        layer.name, layer.rows, layer.columns, layer.groups, layer.samples, layer.damping, kurtosis, notes
     )

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bounds import (
+    BatchSearch,
+    Bound,
+    DiagonalSplit,
+    IntegerBox,
+    IntervalSplit,
+    LeastSquares,
+    LocalSearch,
+    Sparse,
+    lower_bound,
+)
 from bounds import BlockSplit as Blocks
-from bounds import Bound, DiagonalSplit, IntegerBox, IntervalSplit, LeastSquares, LocalSearch, Sparse, lower_bound
 from bounds.verbs import Relaxation, Search
 
 from .contestants import Contestant, Method
@@ -16,17 +26,23 @@ ISOLATED = 20.0
 
 
 @dataclass(frozen=True)
-class NearNull:
-    """`IntervalSplit` where one direction is almost free and all others are not, else `BlockSplit`."""
+class BySpectrum:
+    """What the eigenvalues allow: blocks, intervals where one direction is almost free and all others are not.
+
+    Without full rank there is no positive definite `D`, and the diagonal of the quick pass is all there is: a bound
+    over boxes, a refusal by name over sets with free real weights.
+    """
 
     blocks: Blocks
-    intervals: IntervalSplit
+    intervals: IntervalSplit | None = None
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
         """See `bounds.lower_bound`."""
+        if problem.gram.singular:
+            return lower_bound(problem, QUICK.relaxation[Method.QUANTIZATION])
         eigenvalues = problem.gram.eigenvalues
         isolated = len(eigenvalues) > 1 and 0 < ISOLATED * eigenvalues[0] < eigenvalues[1]
-        return lower_bound(problem, self.intervals if isolated else self.blocks)
+        return lower_bound(problem, self.intervals if isolated and self.intervals is not None else self.blocks)
 
 
 @dataclass(frozen=True)
@@ -54,22 +70,25 @@ class Effort:
         return self.search[method], self.relaxation[method] if blocks else DiagonalSplit(rounds=60)
 
 
-#: The first pass, on everything: it decides most comparisons.
+#: The first pass, on everything: 1 ms a row of 384 columns, most of it for the bounds. It decides most comparisons.
 QUICK = Effort(
-    {Method.QUANTIZATION: LocalSearch(rounds=0, beam=256, leaves=1), Method.PRUNING: LocalSearch(rounds=0)},
-    {Method.QUANTIZATION: DiagonalSplit(rounds=60), Method.PRUNING: DiagonalSplit(rounds=60)},
+    dict.fromkeys(Method, BatchSearch()),
+    dict.fromkeys(Method, DiagonalSplit(rounds=30)),
 )
 #: One `D` of small or wide exact blocks for all rows: about 0.1 s a row of 384 columns.
 NORMAL = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=2, beam=512, leaves=2), Method.PRUNING: LocalSearch(rounds=2)},
-    {Method.QUANTIZATION: Blocks(width=32, rounds=30), Method.PRUNING: Blocks(width=8, rounds=12)},
+    {
+        Method.QUANTIZATION: BySpectrum(Blocks(width=32, rounds=30)),
+        Method.PRUNING: BySpectrum(Blocks(width=8, rounds=12)),
+    },
 )
 #: A `D` for each row, and intervals on a near-null direction: seconds a row.
 THOROUGH = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=10), Method.PRUNING: LocalSearch(rounds=10)},
     {
-        Method.QUANTIZATION: NearNull(Blocks(32, 60, row_rounds=12), IntervalSplit(width=32, rounds=30)),
-        Method.PRUNING: NearNull(Blocks(8, 12, row_rounds=20), IntervalSplit(rounds=12, row_rounds=12)),
+        Method.QUANTIZATION: BySpectrum(Blocks(32, 60, row_rounds=12), IntervalSplit(width=32, rounds=30)),
+        Method.PRUNING: BySpectrum(Blocks(8, 12, row_rounds=20), IntervalSplit(rounds=12, row_rounds=12)),
     },
 )
 EFFORTS = {"quick": QUICK, "normal": NORMAL, "thorough": THOROUGH}

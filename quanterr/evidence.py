@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
-from contextlib import nullcontext
+from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,17 +15,19 @@ from numpy.typing import NDArray
 
 import bounds
 from bounds import BoundsDisagree, Certificate, CertificateError, DiagonalSplit, ProblemError
-from bounds.gram import UNIT_ROUNDOFF, Array
+from bounds.gram import Array
 from bounds.verbs import Relaxation
 
 from .any_scale import EveryScale
 from .certificates import Claim, DiagonalProof, LayerCertificate, file_name, write
 from .contestants import Contestant
 from .errors import QuanterrError
-from .layers.layer import Chunk, Layer
+from .execution import result_of
+from .grams import shared_gram
+from .layers.layer import Chunk, Layer, Piece
+from .part_proofs import AnyCertificate, PartProof, PartsProof, compact, proven_value
 from .scale_free import Place, ScaleFree
-from .units import RowResults, Unit, problem_of, shared_gram
-from .workers import local_executor
+from .units import RowResults, Unit, problem_of
 
 #: Steps on `y`: 300 instead of 80 gain 0.03 … 0.15 dB on pruned rows for three times the time.
 ROUNDS = 80
@@ -50,6 +51,17 @@ class ProvenRows:
     lower: Array
 
 
+@dataclass(frozen=True)
+class ProvenParts:
+    """Dual evidence of any kind for the rows of a wide unit: a certificate for the rows of each Gram matrix."""
+
+    parts: tuple[tuple[slice, AnyCertificate], ...]
+    lower: Array
+
+
+Proven = ProvenRows | ProvenParts
+
+
 def prove_unit(unit: Unit, dual: str, thorough: bool) -> ProvenRows:
     """The dual bound of every row of a unit with one contestant, in squared output units per sample.
 
@@ -58,45 +70,59 @@ def prove_unit(unit: Unit, dual: str, thorough: bool) -> ProvenRows:
     QuanterrError
         The relaxation refuses the problem; names layer, chunk and rows.
     """
-    feasible = unit.feasible(0)
-    named = DUALS[dual if isinstance(feasible, bounds.IntegerBox) else "diagonal"]
+    named = DUALS[dual if isinstance(unit.feasible(0), bounds.IntegerBox) else "diagonal"]
     assert named is not None
     relaxation = DiagonalSplit() if thorough and dual == "diagonal" else named
-    parts, row = [], 0
+    found = [_shortened(problem, c, scale) for _, problem, c, scale in _relaxed(unit, relaxation)]
+    diagonals, ys, lowers = zip(*found, strict=True)
+    return ProvenRows(np.concatenate([np.atleast_2d(d) for d in diagonals]), np.concatenate(ys), np.concatenate(lowers))
+
+
+def prove_parts(unit: Unit) -> ProvenParts:
+    """The bound of the unit's own relaxation once more, with all that is needed to check it; errors as above."""
+    found = [(piece.rows, *compact(problem, c, scale)) for piece, problem, c, scale in _relaxed(unit, unit.relaxation)]
+    return ProvenParts(tuple((rows, c) for rows, c, _ in found), np.concatenate([lower for _, _, lower in found]))
+
+
+def _relaxed(
+    unit: Unit, relaxation: Relaxation
+) -> Iterator[tuple[Piece, bounds.LeastSquares, AnyCertificate, Array | None]]:
+    """Each piece with its problem, the certificate of its bound and the scale of its rows."""
+    row = 0
     for piece in unit.pieces:
         scale = unit.scales[0, row : row + len(piece.weight)] if unit.scaled else None
         row += len(piece.weight)
         try:
-            gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
-            problem = problem_of(gram, piece.weight, feasible, scale)
-            parts.append(_prove_rows(problem, relaxation, scale))
+            gram = shared_gram(piece.gram)
+            problem = problem_of(gram, piece.weight, unit.feasible(0), scale)
+            yield piece, problem, _certificate(problem, relaxation), scale
         except (ProblemError, CertificateError) as error:
             raise QuanterrError(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
                 f"{unit.contestants[0].heading}: no dual bound: {error}; or leave it out: dual = none"
             ) from error
-    diagonals, ys, lowers = zip(*parts, strict=True)
-    return ProvenRows(np.concatenate([np.atleast_2d(d) for d in diagonals]), np.concatenate(ys), np.concatenate(lowers))
 
 
-def _prove_rows(
-    problem: bounds.LeastSquares, relaxation: Relaxation, scale: Array | None
+def _certificate(problem: bounds.LeastSquares, relaxation: Relaxation) -> AnyCertificate:
+    if problem.gram.singular and isinstance(problem.feasible, bounds.Sparse | bounds.NofM | bounds.BlockSparse):
+        # free weights along a null direction leave no (D, y) but this one
+        return Certificate(np.zeros(problem.columns), np.zeros_like(problem.target))
+    return bounds.lower_bound(problem, relaxation).certificate
+
+
+def _shortened(
+    problem: bounds.LeastSquares, found: AnyCertificate, scale: Array | None
 ) -> tuple[Array, NDArray[np.floating[Any]], Array]:
     """D, y and the bound that holds for the quotients by `scale` themselves, not only for their rounding."""
-    found = bounds.lower_bound(problem, relaxation).certificate
     assert isinstance(found, Certificate), "DUALS are diagonal"
-    blur = None if scale is None else UNIT_ROUNDOFF * np.abs(problem.target) + 2.0**-1074
-    value = bounds.safe_value(problem, found, blur)
+    value = proven_value(problem, found, scale)
     y: NDArray[np.floating[Any]] = found.y
     with np.errstate(over="ignore"):
         single = found.y.astype(np.float32)
     if np.isfinite(single).all():
-        rounded = bounds.safe_value(problem, Certificate(found.diagonal, single.astype(np.float64)), blur)
+        rounded = proven_value(problem, Certificate(found.diagonal, single.astype(np.float64)), scale)
         if (rounded >= value - SINGLE * np.abs(value)).all():
             y, value = single, rounded
-    if scale is not None:
-        value = scale * scale * value
-        value -= 8 * UNIT_ROUNDOFF * np.abs(value)
     return found.diagonal, y, value
 
 
@@ -109,8 +135,7 @@ def write_certificates(
     dual: str,
     any_scale: Mapping[Place, ScaleFree],
     title: str,
-    executor: Executor | None,
-    jobs: int,
+    pool: Executor,
     begins: Callable[[str], object] | None = None,
 ) -> list[Path]:
     """Write one file for every layer of `solved`: results by (layer, chunk), then contestant.
@@ -127,22 +152,21 @@ def write_certificates(
         A dual bound above the error achieved.
     """
     paths = []
-    with local_executor(jobs) if executor is None else nullcontext(executor) as pool:
-        for layer in layers:
-            chunks = [c for c in layer.chunks(width) if (layer.name, c.index) in solved]
-            if not chunks:
-                continue  # every chunk was refused, and is named as such
-            if begins is not None:
-                begins(layer.name)
-            claims = tuple(_claims(layer, chunks, solved, dual, pool, any_scale))
-            certificate = LayerCertificate(
-                layer.name, title, layer.samples, layer.damping, layer.weight,
-                tuple(np.stack([_symmetric(piece.gram) for piece in chunk.pieces]) for chunk in chunks),
-                tuple((chunk.columns.start, chunk.columns.stop) for chunk in chunks),
-                tuple(chunk.index for chunk in chunks), claims, _versions(),
-            )  # fmt: skip
-            paths.append(folder / file_name(layer.name))
-            write(certificate, paths[-1])
+    for layer in layers:
+        chunks = [c for c in layer.chunks(width) if (layer.name, c.index) in solved]
+        if not chunks:
+            continue  # every chunk was refused, and is named as such
+        if begins is not None:
+            begins(layer.name)
+        claims = tuple(_claims(layer, chunks, solved, dual, pool, any_scale))
+        certificate = LayerCertificate(
+            layer.name, title, layer.samples, layer.damping, layer.weight,
+            tuple(np.stack([_symmetric(piece.gram) for piece in chunk.pieces]) for chunk in chunks),
+            tuple((chunk.columns.start, chunk.columns.stop) for chunk in chunks),
+            tuple(chunk.index for chunk in chunks), claims, _versions(),
+        )  # fmt: skip
+        paths.append(folder / file_name(layer.name))
+        write(certificate, paths[-1])
     return paths
 
 
@@ -169,16 +193,21 @@ def _every_scale(layer: Layer, parts: list[tuple[Unit, RowResults]], free: Scale
     return EveryScale(free.lower, free.scales, free.sums, floors)
 
 
-def _proofs(parts: list[list[tuple[Unit, RowResults]]], dual: str, pool: Executor) -> list[list[ProvenRows | None]]:
+def _proofs(parts: list[list[tuple[Unit, RowResults]]], dual: str, pool: Executor) -> list[list[Proven | None]]:
+    """All proofs of one claim are of one class: any wide unit that has more than a diagonal makes them parts."""
     if DUALS[dual] is None:
         return [[None] * len(part) for part in parts]
-    flying = [[pool.submit(prove_unit, u, dual, bool(r.dual.any())) for u, r in part] for part in parts]
-    return [[future.result() for future in futures] for futures in flying]
+    flying: list[list[tuple[Unit, Future[Proven]]]]
+    if any(unit.wide and not isinstance(unit.relaxation, DiagonalSplit) for part in parts for unit, _ in part):
+        flying = [[(unit, pool.submit(prove_parts, unit)) for unit, _ in part] for part in parts]
+    else:
+        flying = [[(u, pool.submit(prove_unit, u, dual, bool(r.dual.any()))) for u, r in part] for part in parts]
+    return [[result_of(future, str(unit)) for unit, future in futures] for futures in flying]
 
 
 def _claim(
     layer: Layer, chunks: list[Chunk], contestant: Contestant, parts: list[list[tuple[Unit, RowResults]]],
-    proofs: list[list[ProvenRows | None]],
+    proofs: list[list[Proven | None]],
 ) -> Claim:  # fmt: skip
     """Everything about one contestant in arrays of the whole layer."""
     shape, table = layer.weight.shape, (len(chunks), layer.rows)
@@ -187,10 +216,13 @@ def _claim(
     upper, lower, proven = np.empty(table), np.empty(table), np.empty(table)
     by_dual, nodes = np.zeros(table, dtype=np.bool_), np.zeros(table, dtype=np.int64)
     scale = np.empty(layer.rows)
-    y = np.zeros(shape, dtype=np.result_type(np.float32, *(p.y for ps in proofs for p in ps if p is not None)))
+    y = np.zeros(
+        shape, dtype=np.result_type(np.float32, *(p.y for ps in proofs for p in ps if isinstance(p, ProvenRows)))
+    )
     # one D a group while the relaxation shares it among rows, else one a row
-    shared = all(p is None or len(p.diagonal) == len(u.pieces) for ps, us in zip(proofs, parts, strict=True)
-                 for p, (u, _) in zip(ps, us, strict=True))  # fmt: skip
+    shared = all(not isinstance(p, ProvenRows) or len(p.diagonal) == len(u.pieces)
+                 for ps, us in zip(proofs, parts, strict=True) for p, (u, _) in zip(ps, us, strict=True))  # fmt: skip
+    pieces: list[PartProof] = []
     diagonal = np.zeros((layer.groups if shared else layer.rows, layer.columns))
     height = layer.rows // layer.groups
     for position, chunk in enumerate(chunks):
@@ -203,15 +235,19 @@ def _claim(
             if proof is None:
                 by_dual[position, rows] = False
                 continue
-            y[rows, columns], proven[position, rows] = proof.y, proof.lower
+            proven[position, rows] = proof.lower
+            if isinstance(proof, ProvenParts):
+                pieces += [PartProof(position, place, certificate) for place, certificate in proof.parts]
+                continue
+            y[rows, columns] = proof.y
             if shared:
                 places = [piece.rows.start // height for piece in unit.pieces]
                 diagonal[places, columns] = proof.diagonal
             else:
                 diagonal[rows, columns] = proof.diagonal
-    kept = None
+    kept: DiagonalProof | PartsProof | None = None
     if proofs[0][0] is not None:
-        kept = DiagonalProof(diagonal, y, proven)
+        kept = PartsProof(tuple(pieces), proven) if pieces else DiagonalProof(diagonal, y, proven)
         # the file claims what it proves: its (D, y) may be a rounding below those of the run
         lower = np.where(by_dual, proven, lower)
         if np.any(proven > upper):

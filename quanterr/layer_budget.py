@@ -15,7 +15,7 @@ from bounds.gram import Array
 from bounds.result import CLOSED
 
 from .contestants import DENSE_BITS, LAYER, Contestant
-from .efforts import QUICK, Effort, NearNull
+from .efforts import QUICK, BySpectrum, Effort
 from .errors import ChunkRefused
 from .layer_tasks import BoundCurves, FindPoints, FitSupports, ProveCurves, Sizes, StartCurves
 from .report import Record
@@ -282,15 +282,15 @@ def _bounds(keep: Sizes, relaxation: DiagonalSplit | BlockSplit) -> Callable[[Un
 
 
 def _local(effort: Effort, rival: Contestant) -> LocalSearch:
+    """A local search; batches of rows are for one size each, and short of the traces that chose the sizes."""
     found = effort.of(rival)[0]
-    assert isinstance(found, LocalSearch)
-    return found
+    return found if isinstance(found, LocalSearch) else LocalSearch(rounds=0)
 
 
 def _curved(effort: Effort, rival: Contestant) -> DiagonalSplit | BlockSplit:
     """Intervals have no curves: where they would be used, blocks are."""
     found = effort.of(rival)[1]
-    found = found.blocks if isinstance(found, NearNull) else found
+    found = found.blocks if isinstance(found, BySpectrum) else found
     assert isinstance(found, DiagonalSplit | BlockSplit)
     return found
 

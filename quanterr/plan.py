@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bounds import BranchAndBound
+from bounds.verbs import Relaxation, Search
 
 from .contestants import Contestant
 from .efforts import QUICK, Effort
@@ -36,7 +37,7 @@ NODES, NODES_OF_PRUNED_CODES = 50_000_000, 100_000
 def units(
     layer: Layer, contestants: Sequence[Contestant], width: int | None, scale: str, search: BranchAndBound | None
 ) -> Iterator[Unit]:
-    """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort, a contestant each.
+    """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort.
 
     Raises
     ------
@@ -69,7 +70,11 @@ def units(
                 if exact:
                     yield unit
                 else:
-                    yield from (raised(unit, index, QUICK) for index in range(len(group)))
+                    alike: dict[tuple[Search, Relaxation], list[int]] = {}
+                    for index, contestant in enumerate(group):
+                        alike.setdefault(QUICK.of(contestant), []).append(index)
+                    for (points, bound), places in alike.items():
+                        yield replace(unit.only(places), search=points, relaxation=bound)
 
 
 def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relaxation: bool = True) -> Unit:
@@ -80,15 +85,6 @@ def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relax
         search=(effort if search else QUICK).of(contestant)[0],
         relaxation=(effort if relaxation else QUICK).of(contestant)[1],
     )
-
-
-def memory(layers: Iterable[Layer], width: int | None) -> int:
-    """Bytes that a worker needs for the widest problem: an estimate, measured at 384 and 1,536 columns.
-
-    A worker starts with 200 MiB; the quick effort holds about 16 matrices of the size of the Gram.
-    """
-    widest = max(chunk.columns.stop - chunk.columns.start for layer in layers for chunk in layer.chunks(width))
-    return int(200 * 2**20 + 16 * 8 * widest**2)
 
 
 def _batches(chunk: Chunk, most: int) -> Iterator[tuple[Piece, ...]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .contestants import LAYER, Method
 from .errors import QuanterrError
+from .spread import Stability
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,8 @@ class Record:
     contestant it is among those with the same `bits`: `quantization`, `pruning`, …, or its name.
     `energy`, `error_*` are sums over the rows of squared output units per sample, `error_lower ≤ optimum ≤
     error_upper` proven; `error_start` is the error of the heuristic the search began with. `evidence` is `dual`
-    (a `(D, y)` anyone can recheck), `search` (needs a rerun) or both, row by row. `seconds`: processor time.
+    (a `(D, y)` anyone can recheck), `search` (needs a rerun), `none` (the lower bound is zero, since no error is
+    negative) or several, row by row. `seconds`: processor time.
     `contestant` is the name of what is stored (`quanterr.contestants.named`), in `storage` bits a weight and
     `mask_bits` more for what says which weights are kept; empty and None in runs stored before they were kept.
     `error_lower` holds for the scale of the run; `error_lower_any_scale` for every positive scale, one for all rows. It
@@ -165,13 +167,15 @@ class LayerFacts:
 class Report:
     """All records of a run, in the order of the layers; `refused` says which chunks have none, and why.
 
-    `layers`: what is known of the layers; empty for runs that were stored before it was kept.
+    `layers`: what is known of the layers; empty for runs that were stored before it was kept. `stability`: what
+    `quanterr.stability` found about these comparisons, where it was asked.
     """
 
     records: tuple[Record, ...]
     title: str = ""
     refused: tuple[str, ...] = ()
     layers: tuple[LayerFacts, ...] = ()
+    stability: Stability | None = None
 
     @classmethod
     def from_dicts(cls, dicts: list[dict[str, Any]], title: str = "", facts: dict[str, Any] | None = None) -> Self:
@@ -180,14 +184,16 @@ class Report:
         layers = tuple(LayerFacts(**(layer | {"notes": tuple(layer["notes"])})) for layer in known.get("layers", ()))
         # runs from before it was kept claim nothing about other scales
         unasked = [d if "error_lower_any_scale" in d else d | _no_other_scale(d) for d in dicts]
-        return cls(tuple(Record(**d) for d in unasked), title, tuple(known.get("refused", ())), layers)
+        stability = Stability.from_dict(known["stability"]) if "stability" in known else None
+        return cls(tuple(Record(**d) for d in unasked), title, tuple(known.get("refused", ())), layers, stability)
 
     def to_dicts(self) -> list[dict[str, object]]:
         return [asdict(record) for record in self.records]
 
     def facts(self) -> dict[str, object]:
-        """What the records don't say, ready for JSON: the facts of each layer, and what was refused."""
-        return {"layers": [asdict(layer) for layer in self.layers], "refused": list(self.refused)}
+        """What the records don't say, ready for JSON: facts of each layer, what was refused, stability if known."""
+        facts: dict[str, object] = {"layers": [asdict(layer) for layer in self.layers], "refused": list(self.refused)}
+        return facts if self.stability is None else facts | {"stability": self.stability.to_dict()}
 
     @property
     def widths(self) -> list[int]:

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from bounds import BranchAndBound, Gram, LocalSearch, ProblemError
+from bounds import BatchSearch, BranchAndBound, Gram, LocalSearch, ProblemError
 from bounds.result import CLOSED
 from bounds.verbs import Search
 
 from .certificates import Claim, LayerCertificate
 from .units import solve_rows
 
-SEARCHES: dict[str, Callable[..., Search]] = {"BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch}
+SEARCHES: dict[str, Callable[..., Search]] = {
+    "BatchSearch": BatchSearch, "BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch,
+}  # fmt: skip
 
 
 def why_not_confirmed(

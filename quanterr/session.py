@@ -93,7 +93,7 @@ def network(session: Session, more: bool = False) -> Network:
         extended = more and chosen.more is not None and session.inputs is None
         factory = chosen.more if extended and chosen.more is not None else chosen.factory
         model, batches, title = factory()
-        group = chosen.group if extended else 1
+        group = chosen.group if extended else chosen.together
     else:
         from .models import load_model
 
@@ -105,6 +105,7 @@ def network(session: Session, more: bool = False) -> Network:
             session.inputs, batch_size=session.batch_size, size=session.image_size,
             samples=session.samples, seed=session.seed,
         )  # fmt: skip
+        group = 1
         batches, title = given, f"{title.split(' on ')[0]} on {given.description}"
     return Network(title, model, batches, globs, group)
 

@@ -45,6 +45,8 @@ class Tally:
             slack = 1 + 2 * len(upper) * UNIT_ROUNDOFF
             worst = STATUSES[int(status[open_rows].max())] if open_rows.any() else Status.CLOSED
             dual = np.concatenate([r.dual for r in results])
+            nothing = open_rows & ~dual & (lower == 0)
+            kinds = {"search": ~dual & ~nothing, "dual": dual, "none": nothing}
             yield Record(
                 layer=layer,
                 chunk=chunk,
@@ -58,7 +60,7 @@ class Tally:
                 error_start=float(sum(r.error_start.sum() for r in results)),
                 status=worst.value,
                 open_rows=int(open_rows.sum()),
-                evidence="search" if not dual.any() else "dual" if dual.all() else "search and dual",
+                evidence=" and ".join(kind for kind, rows in kinds.items() if rows.any()),
                 seconds=float(sum(r.seconds for r in results)),
                 contestant=contestant.name,
                 storage=contestant.storage(parts[0][0].columns),

@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -31,11 +30,14 @@ from bounds.verbs import Relaxation, Search
 
 from .contestants import Contestant, Method
 from .errors import ChunkRefused
+from .grams import shared_gram
 from .layers.layer import Piece
 
 #: Changes whenever the meaning or the rigour of a stored result changes; part of every key.
 RESULT_VERSION = 1
 STATUSES = tuple(Status)
+#: Eigenvalues (at unit diagonal, a column) that float64 may fail to tell from zero.
+FLAT = 1e-10
 DIAGONAL = DiagonalSplit()
 
 
@@ -95,6 +97,14 @@ class Unit:
     def columns(self) -> int:
         return int(self.pieces[0].weight.shape[1])
 
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        return self.scales.nbytes + sum(piece.gram.nbytes + piece.weight.nbytes for piece in self.pieces)
+
+    def __str__(self) -> str:
+        return f"layer {self.layer}, chunk {self.chunk}, rows {self.first_row}–{self.pieces[-1].rows.stop - 1}"
+
     def key(self, index: int) -> str:
         """Content hash of the problem of one contestant: equal problems share it, whatever layer and it are called."""
         digest = hashlib.sha256()
@@ -136,7 +146,7 @@ class RowResults:
     x : (rows, columns) integer codes (int32), levels of a codebook or weights (float64)
     dual : (rows,) True where `error_lower` comes from a `(D, y)` certificate, False where from a search
     seconds : float
-        Processor time of this contestant.
+        Processor time of this contestant, by the thread that solved it.
     nodes : (rows,) nodes of the search tree
     """
 
@@ -177,12 +187,6 @@ class RowResults:
         )
 
 
-@lru_cache(maxsize=16)
-def shared_gram(entries: bytes, columns: int) -> Gram:
-    """Units of one chunk follow each other in a worker: keep its factorisations."""
-    return Gram(np.frombuffer(entries, dtype=np.float64).reshape(columns, columns))
-
-
 def solve_unit(unit: Unit) -> list[RowResults]:
     """Results of a unit, one for each of `unit.contestants`.
 
@@ -200,7 +204,7 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
         rows = len(piece.weight)
         scale = unit.scales[index, row : row + rows]
         try:
-            gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
+            gram = shared_gram(piece.gram)
             step = scale if unit.scaled else None
             if unit.task is not None:
                 yield unit.task.solve(gram, piece.weight, slice(row, row + rows))
@@ -228,15 +232,15 @@ def solve_rows(
     relaxation: Relaxation = DIAGONAL,
 ) -> RowResults:
     """Rows of one Gram matrix over one feasible set; with a scale (rows,) the set holds codes."""
-    began = time.process_time()
+    began = time.thread_time()
     problem = problem_of(gram, weight, feasible, scale)
     found = bounds.solve(problem, search)
     lower, dual = found.lower.copy(), np.zeros(problem.rows, dtype=np.bool_)
     open_rows = np.flatnonzero(~found.closed)
-    if open_rows.size:
-        rest = LeastSquares(gram, problem.target[open_rows], feasible)
-        relaxed = bounds.lower_bound(rest, relaxation).value
-        dual[open_rows] = relaxed > lower[open_rows]
+    # no diagonal below a singular Gram is worth more than what the exact search proves there
+    if open_rows.size and not (gram.singular and isinstance(search, BranchAndBound)):
+        relaxed, by_dual = _relaxed(LeastSquares(gram, problem.target[open_rows], feasible), relaxation)
+        dual[open_rows] = by_dual & (relaxed > lower[open_rows])
         lower[open_rows] = np.maximum(lower[open_rows], relaxed)
         found = solution(found.x, found.upper, lower, found.status, found.stats)
     status = np.array([STATUSES.index(s) for s in found.status], dtype=np.int8)
@@ -244,10 +248,26 @@ def solve_rows(
     nodes = np.asarray(found.stats.get("nodes", np.zeros(problem.rows)), dtype=np.int64)
     if scale is None:
         x: NDArray[np.generic] = found.x
-        return RowResults(found.upper, lower, start, status, x, dual, time.process_time() - began, nodes)
+        return RowResults(found.upper, lower, start, status, x, dual, time.thread_time() - began, nodes)
     upper, lower = _in_weight_units(gram, problem.target, scale, found.upper, lower)
     codes: NDArray[np.generic] = found.x if isinstance(feasible, Codebook) else found.x.astype(np.int32)
-    return RowResults(upper, lower, start * scale**2, status, codes, dual, time.process_time() - began, nodes)
+    return RowResults(upper, lower, start * scale**2, status, codes, dual, time.thread_time() - began, nodes)
+
+
+def _relaxed(problem: LeastSquares, relaxation: Relaxation) -> tuple[Array, bool]:
+    """What the relaxation proves of each row, and whether by a certificate on the Gram itself.
+
+    Changes of free weights along a null direction cost nothing, and `(D, y)` prove nothing. Where few columns depend on
+    each other one of them is left out, in every way that matters. Else zero: no mean square is negative.
+    """
+    try:
+        return bounds.lower_bound(problem, relaxation).value, True
+    except (ProblemError, CertificateError):
+        if problem.gram.smallest_eigenvalue > FLAT * problem.columns:
+            raise
+    from bounds.exact.dependent import relaxed
+
+    return relaxed(problem, lambda part: bounds.lower_bound(part, relaxation).value), False
 
 
 def _in_weight_units(gram: Gram, target: Array, scale: Array, upper: Array, lower: Array) -> tuple[Array, Array]:

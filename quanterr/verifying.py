@@ -17,6 +17,7 @@ from .certificates import Claim, LayerCertificate, read
 from .contestants import MASK_COSTS, at_storage, named
 from .errors import InputError
 from .exact_rows import achieved, dual_values, why_not_proven
+from .part_proofs import PartsProof, recheck
 
 #: Where a verdict is passed: (chunk number in the run, bit-width, None for contestants that are named).
 Place = tuple[int, int | None]
@@ -32,6 +33,7 @@ class Sums:
     dual : lower value proven here, None where the file has no proof of some row
     lower : lower value claimed, which may need a rerun
     search_rows : rows whose claimed lower value rests on a search
+    float_rows : rows whose dual value was checked in float64 with an allowance for every rounding, not in rationals
     any_scale : lower value claimed for every scale, 0 where nothing is; None where there is no scale to choose
     """
 
@@ -40,6 +42,7 @@ class Sums:
     dual: Fraction | None = Fraction(0)
     lower: Fraction = Fraction(0)
     search_rows: int = 0
+    float_rows: int = 0
     any_scale: Fraction | None = None
 
 
@@ -67,6 +70,11 @@ class Verification:
     def search_rows(self) -> int:
         """Claimed lower values that rest on a search."""
         return sum(s.search_rows for s in self.sums.values())
+
+    @property
+    def float_rows(self) -> int:
+        """Dual values checked in float64, every rounding accounted for; the others exactly."""
+        return sum(s.float_rows for s in self.sums.values())
 
     @property
     def scales(self) -> int:
@@ -136,7 +144,7 @@ def _meant(method: str, bits: int | None, columns: int, contestant: str = "") ->
 
 
 def verify(
-    path: str | Path, *, rerun: bool = False, progress: Callable[[int, int], None] | None = None
+    path: str | Path, *, rerun: bool = False, exactly: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Verification:
     """Recheck every number of a certificate file.
 
@@ -146,6 +154,11 @@ def verify(
 
     Parameters
     ----------
+    rerun : bool
+        Search again what rests on a search.
+    exactly : bool
+        Blocks and intervals, the proofs of wide problems, are checked in float64 with an allowance for every rounding;
+        True checks them in rational arithmetic as well as all else, which takes seconds a row.
     progress : callable, optional
         Called with the parts done and all parts.
 
@@ -165,7 +178,7 @@ def verify(
     tasks = [(claim, *place) for claim in certificate.claims for place in certificate.pieces()]
     for done, (claim, position, group, rows, columns) in enumerate(tasks):
         index = certificate.indices[position]
-        part = _Part(certificate, claim, position, group, rows, columns)
+        part = _Part(certificate, claim, position, group, rows, columns, exactly)
         result.failures += part.check(semidefinite, result.sums.setdefault((claim.method, index, claim.bits), Sums()))
         if group == certificate.groups - 1:
             sums = result.sums[claim.method, index, claim.bits]
@@ -227,6 +240,7 @@ class _Part:
     group: int
     rows: slice
     columns: slice
+    exactly: bool
 
     @property
     def feasible(self) -> Feasible:
@@ -254,12 +268,14 @@ class _Part:
                 yield self._says(row, f"the weights are not in {self.feasible}")
             if error > upper[row]:
                 yield self._says(row, f"the error is {float(error):.17g}, above the {upper[row]!r} claimed")
-            if lower[row] > error:
+            # the rounding of a singular Gram may be indefinite, and an error then a trifle below zero
+            if lower[row] > max(error, 0):
                 yield self._says(row, f"the lower value {lower[row]!r} exceeds the error {float(error):.17g} achieved")
             if claim.proof is not None:
                 dual = float(claim.proof.lower[self.position, self.rows.start + row])
                 value = proven[row]
-                if isinstance(value, str) or value is None or value < dual:
+                # no error is negative: a value of zero claims nothing
+                if dual > 0 and (isinstance(value, str) or value is None or value < dual):
                     shown = value if isinstance(value, str) else f"prove {'nothing' if value is None else float(value)}"
                     yield self._says(row, f"(D, y) {shown}, not the {dual!r} claimed")
                 if by_dual[row] and lower[row] > dual:
@@ -271,12 +287,15 @@ class _Part:
             sums.upper += error
             sums.lower += Fraction(lower[row])
             sums.search_rows += not by_dual[row]
+            sums.float_rows += isinstance(claim.proof, PartsProof) and not self.exactly
 
     def _proven(self, semidefinite: dict[bytes, str]) -> list[Fraction | str | None]:
         """What `(D, y)` prove of each row, or why they prove nothing."""
         proof = self.claim.proof
         if proof is None:
             return []
+        if isinstance(proof, PartsProof):
+            return self._proven_by_parts(proof)
         shared = len(proof.diagonal) == self.certificate.groups
         gram = self.certificate.grams[self.position][self.group]
         diagonal = proof.diagonal[slice(self.group, self.group + 1) if shared else self.rows, self.columns]
@@ -294,6 +313,17 @@ class _Part:
         if shared:
             reasons = reasons * len(values)
         return [f"prove nothing: {reason}" if reason else v for reason, v in zip(reasons, values, strict=True)]
+
+    def _proven_by_parts(self, proof: PartsProof) -> list[Fraction | str | None]:
+        values: list[Fraction | str | None] = [None] * (self.rows.stop - self.rows.start)
+        gram = self.certificate.grams[self.position][self.group]
+        for part in proof.parts:
+            if part.position == self.position and self.rows.start <= part.rows.start < self.rows.stop:
+                weight = self.certificate.weight[part.rows, self.columns]
+                scale = None if self.claim.scale is None else self.claim.scale[part.rows]
+                found = recheck(gram, weight, scale, self.feasible, part.certificate, exactly=self.exactly)
+                values[part.rows.start - self.rows.start : part.rows.stop - self.rows.start] = found
+        return values
 
     def _says(self, row: int, text: str) -> str:
         chunk = self.certificate.indices[self.position]

@@ -22,6 +22,7 @@ LAZY = {"bounds/relaxation/semidefinite.py": {"cvxpy"}, "bounds/exact/gurobi.py"
 BOUNDS_ORDER = [
     "errors",
     "gram",
+    "bands",
     "feasible",
     "problem",
     "result",
@@ -34,18 +35,19 @@ BOUNDS_ORDER = [
     "certificate",
     "allocation",
     "relaxation",
-    "exact",
     "local",
+    "exact",
+    "layer_bounds",
     "verbs",
 ]
 QUANTERR_ORDER = [
-    "errors", "distributions", "contestants", "any_scale", "grids", "expected", "scaling", "code_grid", "efforts",
-    "layers", "units", "store", "workers", "execution", "scale_free", "plan", "archive", "certificates", "exact_rows",
-    "rerunning", "verifying", "report", "judging", "tally", "evidence", "layer_tasks",
-    "layer_budget", "certify", "plots", "table", "heuristics",
-    "models", "inputs", "scan", "figures", "report_page", "session", "compare", "compare_plot", "compression",
-    "terminal", "commands_compare", "commands_compress", "commands_report", "commands_scan", "commands_store",
-    "commands_verify", "cli", "__main__",
+    "errors", "any_scale", "distributions", "contestants", "grids", "expected", "scaling", "code_grid", "efforts",
+    "layers", "grams", "units", "layer_tasks", "store", "workers", "cluster", "forecast", "execution", "plan",
+    "archive", "part_proofs", "certificates", "exact_rows", "rerunning", "verifying", "resampling", "spread", "report",
+    "judging", "tally", "scale_free", "layer_budget", "samples", "evidence", "certify", "stability", "plots", "table",
+    "heuristics", "models", "inputs", "scan", "figures", "report_page", "session", "compare", "compare_plot",
+    "stability_plot", "compression", "terminal", "commands_compare", "commands_compress", "commands_report",
+    "commands_scan", "commands_stability", "commands_store", "commands_verify", "cli", "__main__",
 ]  # fmt: skip
 
 

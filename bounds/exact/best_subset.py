@@ -132,6 +132,30 @@ def greedy(metric: Metric, target: Array, keeps: list[int]) -> tuple[Mask, Array
     return kept, error
 
 
+def heuristic(problem: LeastSquares, start: Array | None) -> Solution:
+    """Greedy points after swaps, nothing proven: `lower` is zero; no row ends worse than its `start`.
+
+    Raises
+    ------
+    ProblemError
+        As `solve`.
+    """
+    metric = metric_of(problem.gram)
+    assert isinstance(problem.feasible, Sparse)
+    keep = min(problem.feasible.keep, metric.live.size)
+    x = np.zeros_like(problem.target)
+    if keep:
+        target, power = metric.scale(problem.target)
+        kept = greedy(metric, target, [keep])[0][0]
+        x[:, metric.live] = np.ldexp(np.ldexp(metric.fit(target, kept), power[:, None]), -metric.power)
+    error = problem.error(x)
+    if start is not None:
+        given = problem.members(start, "start")
+        x = np.where((problem.error(given) < error)[:, None], given, x)
+    stopped = np.full(problem.rows, Status.UNPROVEN, dtype=object)
+    return solution(x, problem.upper(x), np.zeros(problem.rows), stopped, {"start_error": error})
+
+
 def solve(problem: LeastSquares, start: Array | None, *, max_nodes: int, time_limit: float, gap_tol: float) -> Solution:
     """The optimal support of every row and its least-squares weights, with a proof.
 

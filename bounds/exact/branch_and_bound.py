@@ -10,7 +10,7 @@ from ..feasible import BlockSparse, Codebook, IntegerBox, NofM, Sparse, SparseIn
 from ..gram import Array
 from ..problem import LeastSquares
 from ..result import Solution
-from . import best_subset, codes, enumeration, group_subset, pruned_codes
+from . import best_subset, codes, dependent, enumeration, group_subset, pruned_codes
 
 #: The search of each feasible set.
 TREES = {
@@ -62,5 +62,9 @@ class BranchAndBound:
             raise MethodError(
                 f"BranchAndBound has no tree for {type(problem.feasible).__name__}; "
                 "use Exhaustive for small problems or DiagonalSplit for a bound"
+            )
+        if problem.gram.singular:
+            return dependent.solve(
+                problem, start, tree, max_nodes=self.max_nodes, time_limit=self.time_limit, gap_tol=self.gap_tol
             )
         return tree(problem, start, max_nodes=self.max_nodes, time_limit=self.time_limit, gap_tol=self.gap_tol)

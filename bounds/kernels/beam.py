@@ -49,7 +49,7 @@ def beam_band(
     ----------
     cost, slope, target : (band,) `L[k, k]²`, `g`, `t`
     ratio : (band, band)
-    centre : (width, band) of the points that enter; `spent` (width,) their cost, `count` how many they are
+    centre : (width, band) of the points that enter, overwritten; `spent` (width,) their cost, `count` how many they are
     code, parent : (band, width) written: the level chosen, and which point of the column before it extends
     first : (width,) written: which entering point each leaving one extends
     step : (width, band) written: `x − t`
@@ -62,15 +62,11 @@ def beam_band(
     value = np.empty(CHILDREN * width)
     choice = np.empty(CHILDREN * width, np.int32)
     source = np.empty(CHILDREN * width, np.int32)
-    old_first, old_step = np.empty_like(first), np.empty_like(step)
-    for b in range(count):
-        first[b] = b
+    here, there = centre, np.empty_like(centre)
     for k in range(band - 1, -1, -1):
         made = 0
         for b in range(count):
-            c = centre[first[b], k]
-            for j in range(k + 1, band):
-                c -= ratio[j, k] * step[b, j]
+            c = here[b, k]
             peak = c - 0.5 * slope[k] / cost[k]
             at = nearest_level(levels, peak)
             below, above = at - 1, at + 1
@@ -93,10 +89,6 @@ def beam_band(
         limit = np.inf
         if made > width:
             limit = np.partition(value[:made], width - 1)[width - 1]
-        for b in range(count):
-            old_first[b] = first[b]
-            for j in range(k + 1, band):
-                old_step[b, j] = step[b, j]
         count = 0
         for tie in range(2):
             for q in range(made):
@@ -104,12 +96,18 @@ def beam_band(
                     b = source[q]
                     code[k, count] = choice[q]
                     parent[k, count] = b
-                    first[count] = old_first[b]
-                    for j in range(k + 1, band):
-                        step[count, j] = old_step[b, j]
-                    step[count, k] = levels[choice[q]] - target[k]
                     spent[count] = value[q]
+                    move = levels[choice[q]] - target[k]
+                    for j in range(k):
+                        there[count, j] = here[b, j] - ratio[k, j] * move
                     count += 1
+        here, there = there, here
+    for b in range(count):
+        at = b
+        for k in range(band):
+            step[b, k] = levels[code[k, at]] - target[k]
+            at = parent[k, at]
+        first[b] = at
     return count
 
 

@@ -24,6 +24,7 @@ from .enumeration_prepare import Indices
 WIDTH = 3 * LANES
 STEPS = 16
 PATIENCE = 3
+AGAIN = 16
 
 
 @njit(cache=True)
@@ -170,13 +171,17 @@ def judge(
     centre: Array,
     given: Array,
     x: Array,
-) -> tuple[float, float, int]:
-    """The bound at `y` with `g = My`, how far the weights are from optimal there, and how many columns are new."""
+) -> tuple[float, float, int, bool]:
+    """The bound at `y` with `g = My`, how far the weights are from optimal there, how many columns are new.
+
+    Last whether a search was cut short, so that the weights may never seem optimal.
+    """
     starts = shape[0]
     inverse, squares = arrays[1], shape[2]
     bound = 0.0
     excess = 0.0
     fresh = 0
+    cut = False
     for i in range(y.size):
         bound -= y[i] * g[i]
     for b in range(starts.size - 1):
@@ -203,6 +208,7 @@ def judge(
             shape, arrays, b, centre, low, high, given, values[known] - constant, gap, max_nodes, work, x
         )
         bound += lower + constant
+        cut |= error - lower > 2.0 * gap
         for k in range(count[b]):
             excess += weight[b, k] * values[k]
         excess -= lower + constant
@@ -227,7 +233,7 @@ def judge(
             pool[b, new, order[s + i]] = u
             value -= 2.0 * g[column] * u
         curved[b, new] = value
-    return bound, excess, fresh
+    return bound, excess, fresh, cut
 
 
 @njit(cache=True)
@@ -322,8 +328,9 @@ def improve_row(
 ) -> tuple[float, float]:
     """Column generation for one row, until the bound is within `tol` of the best that this `D` can give.
 
-    A search that `max_nodes` cuts short still bounds its block, by less; where it finds no new column for `PATIENCE`
-    passes, the row ends.
+    A search that `max_nodes` cuts short still bounds its block, by less; where one is cut and none finds a new column
+    for `PATIENCE` passes, the row ends. Blocks that depend on each other strongly (narrow ones beside a near-null
+    direction) mix slowly: without a new column the sweeps are `AGAIN` times as many.
 
     Parameters
     ----------
@@ -360,7 +367,7 @@ def improve_row(
         for i in range(y.size):
             for j in range(y.size):
                 g[j] += now[i] * rest[i, j]
-        bound, excess, fresh = judge(
+        bound, excess, fresh, cut = judge(
             shape, arrays, columns, order, target, low, high, gap, max_nodes, now, g,
             pool, curved, weight, count, work, values, centre, given, x,
         )  # fmt: skip
@@ -368,10 +375,10 @@ def improve_row(
         if bound > best:
             best = bound
             y[:] = now
-        stale = stale + 1 if fresh == 0 else 0
+        stale = stale + 1 if cut and fresh == 0 else 0
         if value - best <= tol or stale == PATIENCE or step == passes - 1:
             break
-        for _ in range(sweeps):
+        for _ in range(sweeps if fresh > 0 else AGAIN * sweeps):
             mix(
                 rest, starts, columns, STEPS, 0.2 * tol / (starts.size - 1), now, g,
                 pool, curved, weight, count, values, image, change,

@@ -48,6 +48,24 @@ def box_descent(gram: Array, target: Array, low: float, high: float, slope: Arra
 
 
 @njit(cache=True)
+def box_moves(gram: Array, low: float, high: float, first: int, v: Array, q: Array, moves: Array) -> None:
+    """One sweep of `box_descent` over columns `first` …, all rows; `v` and `moves` (rows, band) are written."""
+    rows, band = moves.shape
+    local = np.empty(band)
+    for row in range(rows):
+        for a in range(band):
+            local[a] = q[row, first + a]
+        for a in range(band):
+            i = first + a
+            d = min(max(v[row, i] - local[a] / gram[i, i], low), high) - v[row, i]
+            moves[row, a] = d
+            if d != 0.0:
+                v[row, i] += d
+                for b in range(a + 1, band):
+                    local[b] += d * gram[i, first + b]
+
+
+@njit(cache=True)
 def steps(levels: Array, code: int, i: int, slope: float, curvature: float, step: Array, change: Array) -> None:
     """The way down and up by one level from `code`, and what each changes; infinite where there is no level."""
     for side in range(2):
@@ -71,17 +89,23 @@ def move(gram: Array, levels: Array, code: Indices, q: Array, i: int, side: int)
 
 
 @njit(cache=True, fastmath={"nnan", "nsz"})  # so that the minimum vectorises: no sum is reordered
-def best_partner(line: Array, d: float, step: Array, change: Array) -> tuple[float, int]:
-    """The cheapest step to make together with one by d in the column of `line`: its share of the change, and which."""
+def least_share(line: Array, d: float, step: Array, change: Array) -> float:
+    """What the cheapest step to make together with one by d in the column of `line` adds to the change."""
     least = np.inf
     for j in range(line.size):
         least = min(least, change[j] + 2.0 * d * line[j] * step[j])
+    return least
+
+
+@njit(cache=True, fastmath={"nnan", "nsz"})
+def cheapest(line: Array, d: float, step: Array, change: Array, least: float) -> int:
+    """The column of that step."""
     value, partner = np.inf, -1
     for j in range(line.size):
         share = change[j] + 2.0 * d * line[j] * step[j]
         if share <= least and share < value:
             value, partner = share, j
-    return value, partner
+    return partner
 
 
 @njit(cache=True)
@@ -105,8 +129,9 @@ def descend(gram: Array, levels: Array, code: Indices, q: Array, error: float, s
             if alone < best:
                 best, own, partner = alone, side, -1
             for other in range(2):
-                share, j = best_partner(gram[i], step[side, i], step[other], change[other])
+                share = least_share(gram[i], step[side, i], step[other], change[other])
                 if alone + share < best:
+                    j = cheapest(gram[i], step[side, i], step[other], change[other], share)
                     best, own, partner, way = alone + share, side, j, other
         change[0, i], change[1, i] = alone0, alone1
         if own >= 0:

@@ -12,17 +12,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bands import NARROW
 from ..errors import MethodError
 from ..feasible import Codebook, IntegerBox
 from ..gram import Array
 from ..kernels.beam import beam_band, trace_back
-from ..kernels.level_moves import block_search, box_descent, descend
+from ..kernels.level_moves import block_search, descend
 from ..problem import LeastSquares
+from .box import box_slopes
 from .budget import Budget
 from .elimination import eliminate
 from .metric import SearchMetric
 
-BAND = 32
+BAND = 64
 ELITE = 8  # points of a row that are kept for merging
 MERGED = 64  # columns that may differ when two points are merged
 MERGE_NODES = 5_000
@@ -74,10 +76,12 @@ def search(
     levels, metric, n = table(problem), SearchMetric(problem.gram, scaled=False), problem.columns
     first = problem.feasible.nearest(problem.target)
     target = np.where(problem.gram.dead, first, problem.target)
-    slope = np.zeros_like(target)
-    for row in range(problem.rows):
-        box_descent(metric.gram, target[row], levels[0], levels[-1], slope[row])
-    centre = target + np.array([metric.solve(0.5 * g) for g in slope])
+    slope = box_slopes(metric.gram, target, float(levels[0]), float(levels[-1]))
+    centre = target.copy()
+    if n > NARROW:
+        centre += metric.solve(0.5 * slope.T).T
+    else:
+        centre += np.array([metric.solve(0.5 * g) for g in slope])
     elites = [_Elite(metric.gram, levels, t) for t in target]
     if start is not None:
         for elite, point in zip(elites, start, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, lapack
 
 from ..gram import Array, Gram
 
@@ -37,6 +37,12 @@ class SearchMetric:
     def _factor(self) -> tuple[Array, bool]:
         factor, lower = cho_factor(self.gram, lower=True)
         return np.asarray(factor), bool(lower)
+
+    @cached_property
+    def inverse_diagonal(self) -> Array:
+        """Diagonal of the inverse, (columns,), without the rest."""
+        root = np.tril(lapack.dtrtri(self._factor[0], lower=1)[0])
+        return np.asarray(np.einsum("ij,ij->j", root, root))
 
     @cached_property
     def inverse(self) -> Array:

@@ -9,6 +9,7 @@ layer measured. Only the rows of the smaller set, kept or removed, are stored (`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def _search_row(
     metric: SearchMetric, target: Array, groups: Groups, given: Columns | None, budget: Budget, seed: int
 ) -> Columns:
     """The best support found, (total,)."""
-    walk = _Walk(metric, target, groups)
+    walk = Walk(metric, target, groups)
     supports = [greedy(metric, target, groups, forward) for forward in (False, True)]
     if given is not None:
         supports.append(groups.complete(given, supports[0]))
@@ -102,10 +103,14 @@ def _search_row(
     random = np.random.default_rng(seed)
     for number in budget.numbers():
         if number > 0:
-            sides = np.array([walk.inside.size, target.size - walk.inside.size])
-            longest = np.minimum(2 * TENURE[number % len(TENURE)], sides - 1)
-            walk.roam(random.integers(longest // 2, longest + 1, size=(ROUND, 2)), budget)
+            walk.roam(tenures(random, number, walk.inside.size, target.size), budget)
     return walk.kept
+
+
+def tenures(random: np.random.Generator, number: int, inside: int, columns: int) -> Columns:
+    """What round `number` passes to `Walk.roam`, (ROUND, 2)."""
+    longest = np.minimum(2 * TENURE[number % len(TENURE)], np.array([inside, columns - inside]) - 1)
+    return random.integers(longest // 2, longest + 1, size=(ROUND, 2))
 
 
 def greedy(metric: SearchMetric, target: Array, groups: Groups, forward: bool) -> Columns:
@@ -120,10 +125,20 @@ def greedy(metric: SearchMetric, target: Array, groups: Groups, forward: bool) -
     return np.setdiff1d(np.arange(target.size), removed)
 
 
-class _Walk:
+class Metric(Protocol):
+    """A positive definite matrix and its inverse, (columns, columns)."""
+
+    @property
+    def gram(self) -> Array: ...
+
+    @property
+    def inverse(self) -> Array: ...
+
+
+class Walk:
     """One row's tableau of the smaller set, and the best set met."""
 
-    def __init__(self, metric: SearchMetric, target: Array, groups: Groups) -> None:
+    def __init__(self, metric: Metric, target: Array, groups: Groups) -> None:
         self.metric, self.target, self.size = metric, target, groups.size
         self.inward = 2 * groups.total <= target.size  # whether the kept columns are those inside
         self.q = metric.gram if self.inward else metric.inverse

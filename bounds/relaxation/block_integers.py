@@ -22,6 +22,7 @@ from .partition import partition
 TOLERANCE = 1e-3
 GAP = 1e-4
 PASSES = 4
+FEWEST = 64  # passes: blocks of one or two columns get a column a pass too
 TUNING_TOLERANCE = 3e-3
 SWEEPS = 2
 MAX_NODES = 200_000
@@ -124,7 +125,7 @@ class _Rows:
         bound, _ = improve_row(
             self.rest, self.packed.shape, self.packed.arrays, np.concatenate(self.blocks), self.packed.order,
             self.target[row], float(self.box.low), float(self.box.high), tolerance * upper,
-            GAP * upper / len(self.blocks), MAX_NODES, PASSES * self.packed.widest, SWEEPS,
+            GAP * upper / len(self.blocks), MAX_NODES, max(PASSES * self.packed.widest, FEWEST), SWEEPS,
             pool.steps, pool.curved, pool.weight, pool.count, y,
         )  # fmt: skip
         return bound / upper, y

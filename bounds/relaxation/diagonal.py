@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from .. import bands
 from ..certificate import certify
 from ..errors import ProblemError
 from ..feasible import AnyScale, Codebook, IntegerBox, Sparse
@@ -15,6 +16,7 @@ from ..kernels.diagonal import descend
 from ..kernels.diagonal_intervals import descend_intervals
 from ..problem import LeastSquares
 from ..result import Bound
+from .diagonal_bands import descend_bands
 from .max_trace import max_trace_diagonal
 from .softened import ascend
 
@@ -93,8 +95,10 @@ def improve(problem: LeastSquares, diagonal: Array, y: Array, rounds: int) -> Ar
     if rounds == 0:
         return y
     if isinstance(problem.feasible, IntegerBox):
-        y = np.array(y, dtype=np.float64)
         box = float(problem.feasible.low), float(problem.feasible.high)
+        if problem.columns > bands.NARROW and diagonal.ndim == 1:
+            return descend_bands(problem.gram.array, diagonal, problem.target, *box, rounds, GAP, y)
+        y = np.array(y, dtype=np.float64)
         used = np.zeros(problem.rows, dtype=np.int64)
         descend(problem.gram.array, np.atleast_2d(diagonal), problem.target, *box, rounds, GAP, y, used)
         return y

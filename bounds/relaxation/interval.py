@@ -22,6 +22,8 @@ from .soft_minimum import SoftMinimum
 
 COLD = (0.03, 0.01, 0.004)
 LARGEST_GROWTH = 60
+COARSE = 6.0
+CENTRES, APART = 3, 0.3
 
 
 @dataclass(frozen=True)
@@ -108,17 +110,20 @@ class IntervalSplit:
         if not problem.error(problem.feasible.nearest(problem.target))[0] > 0:
             return 0.0, lifted.nothing(split)
         cells = _Cells(lifted, problem, split)
-        if self.row_rounds:
-            half = np.sqrt(0.08 * cells.middle / lifted.lift)
-            centres = np.array([-2.0, 0.0, 2.0]) * half
-            targets = problem.target + centres[:, None] * lifted.shift
-            around = LeastSquares(lifted.gram, targets, problem.feasible)
-            if isinstance(problem.feasible, IntegerBox):
-                own = block_integers.ascend(around, split, self.row_rounds, self.seconds)
-            else:
-                own, _ = reweighted(around, split, self.row_rounds, self.seconds)
-            cells = _Cells(lifted, problem, lifted.provable(own))
-        return cells.refine(self.loss, self.intervals)
+        if not self.row_rounds:
+            return cells.refine(self.loss, self.intervals)
+        best = cells.refine(COARSE * self.loss, self.intervals)
+        targets = problem.target + cells.lowest(best[1])[:, None] * lifted.shift
+        around = LeastSquares(lifted.gram, targets, problem.feasible)
+        if isinstance(problem.feasible, IntegerBox):
+            own = block_integers.ascend(around, split, self.row_rounds, self.seconds)
+        else:
+            own, _ = reweighted(around, split, self.row_rounds, self.seconds)
+        return max(
+            best,
+            _Cells(lifted, problem, lifted.provable(own)).refine(self.loss, self.intervals),
+            key=lambda one: one[0],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +188,19 @@ class _Cells:
             self.solver = _SoftRow(lifted.gram, problem, split)
         scale = float(block_sparse.crude_error(problem)[0])
         self.middle = max(self.solver.value, 1e-3 * scale)
+
+    def lowest(self, claim: IntervalCertificate) -> Array:
+        """Centres of the intervals of least bound, some way apart: where a `D` of the row's own has to be good."""
+        edges = claim.edges[0]
+        if edges.size < 2:
+            return np.asarray(np.array([-1.0, 0.0, 1.0]) * np.sqrt(self.middle / self.lifted.lift))
+        centres, values = 0.5 * (edges[:-1] + edges[1:]), cell_values(self.problem, claim, 0)
+        apart = APART * np.sqrt(self.middle / self.lifted.lift)
+        chosen: list[float] = []
+        for cell in np.argsort(values, kind="stable"):
+            if len(chosen) < CENTRES and all(abs(centres[cell] - other) >= apart for other in chosen):
+                chosen.append(float(centres[cell]))
+        return np.array(chosen)
 
     def solve(self, low: float, high: float, start: Any) -> tuple[float, Array, Any]:
         """Value of an interval, its `y`, and the start for its parts."""

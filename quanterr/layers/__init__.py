@@ -2,14 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .folds import LayerFolds
 from .layer import Chunk, Layer, Piece
 from .pair import LayerPair
 
 if TYPE_CHECKING:
     from .capturing import capture
+    from .folding import capture_folds
     from .pairing import capture_pair
 
-__all__ = ["Chunk", "Layer", "LayerPair", "Piece", "capture", "capture_pair"]
+__all__ = ["Chunk", "Layer", "LayerFolds", "LayerPair", "Piece", "capture", "capture_folds", "capture_pair"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from .capturing import capture
 
         return capture
+    if name == "capture_folds":
+        from .folding import capture_folds
+
+        return capture_folds
     if name == "capture_pair":
         from .pairing import capture_pair
 

@@ -91,10 +91,11 @@ def capture(
     if recorder.batch < 0:
         raise InputError("no calibration batches: the iterable is empty (a generator can be read only once)")
     recorder.check_reached()
-    return [_layer(recorder, name, damping) for name in recorder.modules]
+    return [layer_of(recorder, name, damping) for name in recorder.modules]
 
 
-def _layer(recorder: Recorder[Accumulator], name: str, damping: float) -> Layer:
+def layer_of(recorder: Recorder[Accumulator], name: str, damping: float) -> Layer:
+    """The layer whose inputs the recorder has summed; ends their sum."""
     sums = recorder.sums.pop(name)
     second, mean = sums.mean()
     gram = second.cpu().numpy()

@@ -22,6 +22,7 @@ class Recorder(Generic[S]):
         self.modules = dict(chosen)
         self.running: list[str] = []
         self.batch = -1
+        self.first = 0
         self.mask: Tensor | None = None
         self.owner: dict[int, str] = {}
         self.sums: dict[str, S] = {}
@@ -38,9 +39,10 @@ class Recorder(Generic[S]):
                 self.modules.pop(name, None)
         self.weights = {name: weight_of(name, module) for name, module in self.modules.items()}
 
-    def start(self, number: int, mask: Tensor | None) -> None:
-        """A new batch; `mask` (batch, tokens) is True where a token counts."""
+    def start(self, number: int, mask: Tensor | None, first: int = 0) -> None:
+        """A new batch, or its part from input `first` on; `mask` (batch, tokens) is True where a token counts."""
         self.batch = number
+        self.first = first
         self.mask = mask
 
     def __call__(self, kind: str, x: Tensor, weight: Tensor, options: dict[str, Any]) -> None:
@@ -102,7 +104,8 @@ class Recorder(Generic[S]):
 
     def _not_finite(self, name: str, x: Tensor) -> LayerError:
         bad = (~x.isfinite()).nonzero()
-        where = f"sample {int(bad[0, 0])} of batch {self.batch}" if len(bad) else f"batch {self.batch} (overflow)"
+        sample = f"sample {self.first + int(bad[0, 0])} of " if len(bad) else ""
+        where = f"{sample}batch {self.batch}{'' if sample else ' (overflow)'}"
         return LayerError(
             f"layer {name!r}: its input holds NaN or infinity, first in {where}: "
             "remove that sample from the calibration inputs, or run the model in float32"

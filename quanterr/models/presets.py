@@ -19,6 +19,7 @@ class Preset:
 
     `layers` are the globs to start with, `width` is the chunk width. `more` gives more inputs, for `quanterr compress`;
     each `group` of them, side by side, comes from one source and is never split between calibration and comparison.
+    `together` is the same for the inputs of `factory`.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Preset:
     width: int = 36
     more: Callable[..., tuple[Any, list[Any], str]] | None = None
     group: int = 1
+    together: int = 1
 
 
 def preset(name: str) -> Preset:
@@ -52,6 +54,7 @@ def _presets() -> dict[str, Preset]:
             ("_blocks.2._expand_conv", "_blocks.15._expand_conv", "_blocks.1._depthwise_conv", "_conv_head"),
             more=partial(efficientnet_lite0, each=8),
             group=8,
+            together=2,
         ),
         Preset(
             "minilm-l6",
@@ -67,6 +70,7 @@ def _presets() -> dict[str, Preset]:
             partial(table_3_model, line.model),
             table_3_layers(line.model),
             line.width,
+            together=2,
         )
         for line in {line.model: line for line in TABLE_3}.values()
     ]

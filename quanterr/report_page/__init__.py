@@ -26,9 +26,10 @@ from ..table import storage
 from .heat import table
 from .layers import LayerPage, columns_of, layer_pages
 from .payload import payload
+from .steady import section
 
-STYLES = ("heat.css", "page.css")
-SCRIPTS = ("plot.js", "page.js")
+STYLES = ("heat.css", "page.css", "steady.css")
+SCRIPTS = ("plot.js", "steady.js", "page.js")
 #: Colours of tiles.
 KINDS = {"quantization": "q", "pruning": "p"}
 
@@ -61,7 +62,8 @@ def page(report: Report) -> bytes:
         storage=html.escape(_storage(report)),
         table=table(layers, columns, interactive=True),
         refused=_refused(report.refused),
-        data=_json_for_html(payload(layers, columns)),
+        stability=section(report.stability),
+        data=_json_for_html(payload(layers, columns, report.stability)),
         version=html.escape(__version__),
     )
     # A lone surrogate, possible in a layer's name, becomes the replacement character instead of an error.

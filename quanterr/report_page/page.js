@@ -230,7 +230,7 @@ function detail(layer, bits) {
     make("figure", {}, make("div", { class: "panels" }, ...panels), make("figcaption", {},
       "From what is achieved to the limit on both axes: a rectangle, or a single mark where both sides are exact; " +
       "the thin line comes from the search's start. Above the diagonal the one on the vertical axis is better.")),
-    make("fieldset", {}, make("legend", {}, "Records at"), ...choices), wide);
+    make("fieldset", {}, make("legend", {}, "Records at"), ...choices), wide, ...steadiness(layer));
 }
 
 function toggle(body, bits, open = body.rows.length === 1) {

@@ -10,30 +10,36 @@ from functools import partial
 from ..errors import InputError
 from ..report import Duel, Record, decibels
 from ..scan.rule import break_even_range
+from ..spread import Stability
+from . import steady
 from .layers import EQUAL_STORAGE, Column, LayerPage
 
 Number = int | float | str | None
 
 
-def payload(layers: Sequence[LayerPage], columns: Sequence[Column]) -> dict[str, object]:
+def payload(
+    layers: Sequence[LayerPage], columns: Sequence[Column], stability: Stability | None = None
+) -> dict[str, object]:
     """All layers, and what is compared in each of `columns`.
 
     `breakEven` is the kurtosis at which theory expects pruning to become better. What an algorithm achieves and margins
     are rounded down, limits up, so that every printed number is still proven.
     """
+    shared, spreads = steady.payload(stability, [column.key for column in columns])
     known = any(layer.facts is not None for layer in layers)
     return {
         "bits": [column.key for column in columns],
         "labels": [column.label for column in columns],
         "names": [column.names for column in columns],
         "breakEven": [_break_even(column) if known else None for column in columns],
-        "layers": [_layer(layer, columns) for layer in layers],
+        "stability": shared,
+        "layers": [_layer(layer, columns) | {"stability": spreads.get(layer.name)} for layer in layers],
     }
 
 
 def _break_even(column: Column) -> Number:
-    if column.bits is None or (column.first, column.second) != EQUAL_STORAGE:
-        return None
+    if column.bits is None or (column.first, column.second) != EQUAL_STORAGE or column.bits >= 16:
+        return None  # at 16 bits nothing is pruned, and never is quantisation as good
     try:
         return float(f"{break_even_range(column.bits).kurtosis:.5g}")
     except InputError:

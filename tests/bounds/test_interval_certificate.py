@@ -117,6 +117,19 @@ def test_a_tuned_split_is_reused_and_rows_without_error_have_bound_zero() -> Non
     np.testing.assert_array_equal(bound.value, bounds.lower_bound(problem, method).value)
 
 
+@pytest.mark.parametrize(
+    ("correlation", "ratio", "target"),
+    [(0.9997054588756169, 0.64, [-1.172862693535263, -0.38578836092830604]), (0.99, 5.0, [0.4, 1.3])],
+)
+def test_two_columns_of_codes_have_a_bound(correlation: float, ratio: float, target: list[float]) -> None:
+    """Blocks of one column, far from independent: their weights take many sweeps to settle."""
+    gram = np.array([[1.0, correlation * ratio], [correlation * ratio, ratio * ratio]])
+    problem = LeastSquares(gram, [target], bounds.IntegerBox(-8, 7))
+    bound = bounds.lower_bound(problem, bounds.IntervalSplit(width=1, rounds=3))
+    proven = bounds.verify(problem, bound.certificate)[0]
+    assert 0 < Fraction(float(bound.value[0])) <= proven <= exact_optimum(problem, 0)
+
+
 def test_every_part_of_a_false_certificate_is_refused() -> None:
     rng = np.random.default_rng(4)
     problem = flat_problem(rng, 5, 2, 2)

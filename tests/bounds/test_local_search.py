@@ -12,7 +12,7 @@ from bounds.kernels.level_moves import block_search, box_descent
 from bounds.kernels.subset_moves import best_exchange, exchange
 from bounds.local.elimination import eliminate
 from bounds.local.metric import SearchMetric
-from bounds.local.subsets import Groups, _Walk, fit
+from bounds.local.subsets import Groups, Walk, fit
 
 SETS = [
     bounds.IntegerBox(-2, 1),
@@ -189,7 +189,7 @@ def test_the_tableau_stays_that_of_its_set(keep: int) -> None:
     rng = np.random.default_rng(6)
     columns = 11
     metric, target = SearchMetric(bounds.Gram(gram_of(rng, columns)), scaled=True), rng.normal(size=columns)
-    walk = _Walk(metric, target, Groups(keep, columns, columns))
+    walk = Walk(metric, target, Groups(keep, columns, columns))
     size = keep if walk.inward else columns - keep
     state = walk._tableau(np.arange(size))
     scratch = np.zeros((2, columns))

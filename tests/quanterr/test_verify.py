@@ -100,14 +100,26 @@ def test_open_rows_rest_on_the_dual_bound(tmp_path: Path) -> None:
 def test_refused_chunks_are_missing(tmp_path: Path) -> None:
     good = make_layer(rows=3, columns=12)
     gram = good.gram.copy()
-    gram[:6, :6] = 1.0
-    gram[:6, 6:] = gram[6:, :6] = 0.0
+    gram[0, 0] = -1.0
     path = certified(tmp_path, Layer("half", good.weight, gram, 400), chunk=6, skip_refused=True)
     result = verify(path)
     assert result.holds
     assert result.certificate.chunks == ((6, 12),)
     assert set(result.margins(proven=False)) == {(1, 2), (1, 4)}
     assert check(path) == (12, 12)
+
+
+def test_dependent_inputs_have_a_search_and_no_dual_bound_of_pruning(tmp_path: Path) -> None:
+    layer = make_layer(rows=3, columns=5)
+    twice = np.array([0, 1, 2, 3, 4, 4])
+    wide = Layer("twins", layer.weight[:, twice], layer.gram[np.ix_(twice, twice)], layer.samples)
+    path = certified(tmp_path, wide, chunk=None)
+    result = verify(path, rerun=True)
+    assert result.holds, result.failures
+    assert second_opinion(path)
+    pruning, codes = (result.sums[method, 0, 4] for method in ("pruning", "quantization"))
+    assert 0 == pruning.dual < pruning.lower <= pruning.upper
+    assert 0 < codes.lower <= codes.upper
 
 
 def test_rerun_confirms_and_refutes(tmp_path: Path, file: Path) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..allocation import allocate
-from ..errors import ProblemError
-from ..exact.layer_subset import LayerSolution, grams_and_rows, judged
-from ..feasible import Sparse
-from ..gram import Array, Gram
-from ..problem import LeastSquares
-from ..relaxation.block import BlockSplit
-from ..relaxation.diagonal import DiagonalSplit
-from ..relaxation.size_curves import size_curves
-from ..result import Status
-from .local_search import LocalSearch
-from .traces import traces
+from .allocation import allocate
+from .errors import ProblemError
+from .exact.layer_subset import LayerSolution, grams_and_rows, judged
+from .feasible import Sparse
+from .gram import Array, Gram
+from .local.local_search import LocalSearch
+from .local.traces import traces
+from .problem import LeastSquares
+from .relaxation.block import BlockSplit
+from .relaxation.diagonal import DiagonalSplit
+from .relaxation.size_curves import size_curves
+from .result import Status
 
 #: Each round looks where the split over the curves before was weak; 0.1 dB are left to gain after three.
 ROUNDS = 3
