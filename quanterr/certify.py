@@ -87,7 +87,7 @@ def certify(
     budget : {"row", "both"}
         Whether unstructured pruning has a budget for each row only, as in the paper, or is judged with one budget for
         all rows of a chunk as well (its records are called `pruning_layer`): at least as good, hence the stronger
-        opponent. Exact where the rows are, for 1.5 … 3 times the time of pruning; certificates leave it out.
+        opponent. Exact where the rows are, for one to two times the time of pruning; certificates leave it out.
     scale : {"mse", "max", "lp"}
         How the scale of a tensor is chosen wherever codes need one (`quanterr.scaling`).
     search : BranchAndBound, optional
@@ -165,7 +165,7 @@ def certify(
             solved.pop(place, None)
         remarks = list(map(str, refused.values()))
         whole = LayerBudgets(plan if budget == "both" else (), refused, go)
-        whole.solve()
+        whole.solve(solved)
         search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())
         whole.refine(search_more, bound_more, level)
         remarks += whole.remarks
