@@ -213,7 +213,7 @@ register_verify(app)
 def _present(report: Any, figure: Path | None) -> None:
     from .table import summary, verdict_table
 
-    console.print(verdict_table(report))
+    console.print(verdict_table(report, console.width))
     console.print(summary(report))
     if figure is not None:
         paths = report.save_figure(figure)
