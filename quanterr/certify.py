@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "certify"]
 
 REFINE = ("undecided", "all")
+LATE = "the budget of minutes ended before all that was worth more effort got it: run again to go on"
 Place = tuple[str, int]
 
 
@@ -50,6 +51,7 @@ def certify(
     search: BranchAndBound | None = None,
     effort: str = "normal",
     refine: str = "undecided",
+    minutes: float | None = None,
     store: Store | None = None,
     executor: Executor | None = None,
     jobs: int = 1,
@@ -90,6 +92,10 @@ def certify(
         comparisons at 4 bits and more; then longer searches and a block-diagonal `D` tuned to the rows.
     refine : {"undecided", "all"}
         What is worth more than the quick effort: the two sides that can decide an undecided comparison, or everything.
+    minutes : float, optional
+        Budget of that refinement, counted from the call, looked at after each unit. The quick pass always runs to the
+        end. Every result is the same whatever the budget; which of them there are is not. Those missing are named in
+        the notes of their layers, and come with a second run on the same `store`.
     store : Store, optional
         Results found there are reused and new ones are kept at once.
     executor : concurrent.futures.Executor, optional
@@ -122,6 +128,8 @@ def certify(
         raise QuanterrError(f"chunk = {chunk} columns: use a positive number, or None for whole layers")
     if scale not in SCALES:
         raise QuanterrError(f"scale = {scale!r}: choose one of {', '.join(SCALES)}")
+    if minutes is not None and not minutes > 0:
+        raise QuanterrError(f"minutes = {minutes}: use a positive number, or None for no limit")
     if dual not in DUALS:
         raise QuanterrError(f"dual = {dual!r}: choose one of {', '.join(DUALS)}")
     if refine not in REFINE:
@@ -148,6 +156,9 @@ def certify(
         solved.pop(place, None)
     remarks = list(map(str, refused.values()))
     chosen = list(_to_refine(plan, solved, refine, level)) if effort != "quick" else []
+    waiting: Counter[str] = Counter()
+    for unit in chosen:
+        waiting[unit.layer] += unit.rows * len(unit.contestants)
     if chosen:
         with closing(run(chosen, store, executor, jobs, progress)) as outcomes:
             for unit, results in outcomes:
@@ -155,6 +166,10 @@ def certify(
                     remarks.append(f"{results}; the quick bounds stand")
                 else:
                     solved[unit.layer, unit.chunk].improve(unit, results)
+                waiting[unit.layer] -= unit.rows * len(unit.contestants)
+                if minutes is not None and time.monotonic() - began > 60 * minutes:
+                    break
+    late = {layer for layer, rows in waiting.items() if rows}
     total = sum(unit.rows * len(unit.contestants) for unit in plan)
 
     def now(doing: str, layer: str) -> None:
@@ -167,7 +182,7 @@ def certify(
     methods = list(dict.fromkeys(rival.method for rival in rivals))
     records = sorted(_records(solved, any_scale), key=_order(plan, methods))
     open_layers = {record.layer for record in records if "none" in record.evidence}
-    facts = tuple(_facts(layer, chunk, layer.name in open_layers) for layer in layers)
+    facts = tuple(_facts(layer, chunk, layer.name in open_layers, layer.name in late) for layer in layers)
     report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
     if store is not None:
         store.add_run(title, report.to_dicts(), report.facts())
@@ -233,8 +248,8 @@ def _order(plan: list[Unit], methods: list[str]) -> Callable[[Record], tuple[int
     return lambda r: (layers[r.layer], r.chunk, r.bits or 0, methods.index(r.method))
 
 
-def _facts(layer: Layer, width: int | None, unproven: bool) -> LayerFacts:
-    notes = layer.notes
+def _facts(layer: Layer, width: int | None, unproven: bool, late: bool) -> LayerFacts:
+    notes = (*layer.notes, LATE) if late else layer.notes
     if unproven and (reason := rank_note(layer, width)):
         notes = (*notes, reason)
     away = layer.weight - layer.weight.mean()
