@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from pathlib import Path
@@ -39,6 +39,7 @@ __all__ = ["Progress", "certify"]
 
 REFINE = ("undecided", "all")
 BUDGETS = ("row", "both")
+LATE = "the budget of minutes ended before all that was worth more effort got it: run again to go on"
 Place = tuple[str, int]
 
 
@@ -55,6 +56,7 @@ def certify(
     search: BranchAndBound | None = None,
     effort: str = "normal",
     refine: str = "undecided",
+    minutes: float | None = None,
     store: Store | None = None,
     executor: Executor | None = None,
     jobs: int = 1,
@@ -99,6 +101,10 @@ def certify(
         comparisons at 4 bits and more; then longer searches and a block-diagonal `D` tuned to the rows.
     refine : {"undecided", "all"}
         What is worth more than the quick effort: the two sides that can decide an undecided comparison, or everything.
+    minutes : float, optional
+        Budget of that refinement, counted from the call, looked at after each unit. The quick pass always runs to the
+        end. Every result is the same whatever the budget; which of them there are is not. Those missing are named in
+        the notes of their layers, and come with a second run on the same `store`.
     store : Store, optional
         Results found there are reused and new ones are kept at once.
     executor : concurrent.futures.Executor, optional
@@ -133,6 +139,8 @@ def certify(
         raise QuanterrError(f"scale = {scale!r}: choose one of {', '.join(SCALES)}")
     if budget not in BUDGETS:
         raise QuanterrError(f"budget = {budget!r}: choose one of {', '.join(BUDGETS)}")
+    if minutes is not None and not minutes > 0:
+        raise QuanterrError(f"minutes = {minutes}: use a positive number, or None for no limit")
     if dual not in DUALS:
         raise QuanterrError(f"dual = {dual!r}: choose one of {', '.join(DUALS)}")
     if refine not in REFINE:
@@ -147,7 +155,7 @@ def certify(
         raise QuanterrError("no layers given: nothing to certify")
     with workers(executor, jobs) as pool:
 
-        def go(units: Iterable[Unit]) -> Iterator[tuple[Unit, Outcome]]:
+        def go(units: Iterable[Unit]) -> Generator[tuple[Unit, Outcome], None, None]:
             if todo := list(units):
                 with closing(run(todo, store, pool, progress)) as outcomes:
                     yield from outcomes
@@ -169,11 +177,20 @@ def certify(
         search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())
         whole.refine(search_more, bound_more, level)
         remarks += whole.remarks
-        for unit, results in go(_to_refine(plan, search_more, bound_more, level)):
-            if isinstance(results, ChunkRefused):
-                remarks.append(f"{results}; the quick bounds stand")
-            else:
-                solved[unit.layer, unit.chunk].improve(unit, results)
+        chosen = list(_to_refine(plan, search_more, bound_more, level))
+        waiting: Counter[str] = Counter()
+        for unit in chosen:
+            waiting[unit.layer] += unit.rows * len(unit.contestants)
+        with closing(go(chosen)) as outcomes:
+            for unit, results in outcomes:
+                if isinstance(results, ChunkRefused):
+                    remarks.append(f"{results}; the quick bounds stand")
+                else:
+                    solved[unit.layer, unit.chunk].improve(unit, results)
+                waiting[unit.layer] -= unit.rows * len(unit.contestants)
+                if minutes is not None and time.monotonic() - began > 60 * minutes:
+                    break
+        late = {layer for layer, rows in waiting.items() if rows}
         total = sum(unit.rows * len(unit.contestants) for unit in plan)
 
         def now(doing: str, layer: str) -> None:
@@ -185,7 +202,7 @@ def certify(
         methods = _methods(rivals)
         records = sorted(_records(solved, whole, any_scale), key=_order(plan, methods))
         open_layers = {record.layer for record in records if "none" in record.evidence}
-        facts = tuple(_facts(layer, chunk, layer.name in open_layers) for layer in layers)
+        facts = tuple(_facts(layer, chunk, layer.name in open_layers, layer.name in late) for layer in layers)
         report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
         if store is not None:
             store.add_run(title, report.to_dicts(), report.facts())
@@ -270,8 +287,8 @@ def _order(plan: list[Unit], methods: list[str]) -> Callable[[Record], tuple[int
     return lambda r: (layers[r.layer], r.chunk, r.bits or 0, methods.index(r.method))
 
 
-def _facts(layer: Layer, width: int | None, unproven: bool) -> LayerFacts:
-    notes = layer.notes
+def _facts(layer: Layer, width: int | None, unproven: bool, late: bool) -> LayerFacts:
+    notes = (*layer.notes, LATE) if late else layer.notes
     if unproven and (reason := rank_note(layer, width)):
         notes = (*notes, reason)
     away = layer.weight - layer.weight.mean()
