@@ -150,6 +150,9 @@ def certify(
             )  # fmt: skip
         if report.records:
             _present(report, figure)
+        for facts, layer in zip(report.layers, captured, strict=True):
+            for note in facts.notes[len(layer.notes) :]:
+                console.print(f"  open: {layer.name}: {note}")
         console.print(
             f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again, "
             f"`quanterr report {out}` for a page)"
