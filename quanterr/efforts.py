@@ -87,7 +87,7 @@ NORMAL = Effort(
 THOROUGH = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=10), Method.PRUNING: LocalSearch(rounds=10)},
     {
-        Method.QUANTIZATION: BySpectrum(Blocks(32, 60, row_rounds=12), IntervalSplit(width=32, rounds=30)),
+        Method.QUANTIZATION: BySpectrum(Blocks(32, 60, row_rounds=24), IntervalSplit(width=32, rounds=30)),
         Method.PRUNING: BySpectrum(Blocks(8, 12, row_rounds=20), IntervalSplit(rounds=12, row_rounds=12)),
     },
 )
