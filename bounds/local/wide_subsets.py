@@ -20,13 +20,15 @@ from .metric import SearchMetric
 from .split_penalty import supports
 from .subsets import Columns, Groups, Walk, fit, tenures
 
+FIRST, WORTH = 4, 3e-3  # round 0 takes up to so many turns, as long as one gains such a share of the error
 IN_DOUBT = (256, 384, 512)  # columns, in turn
 
 
 def search(problem: LeastSquares, start: Array | None, rounds: int | None, seconds: float, seed: int) -> Array:
     """The best point found of every row, (rows, columns); `seconds` are for all rows together.
 
-    Every round, 0 included, descends and roams among the columns that are in doubt then.
+    A turn descends and roams among the columns that are in doubt then. Round 0 takes turns until one gains little, at
+    most four; each further round is one.
     """
     groups, metric, gram = Groups.of(problem), SearchMetric(problem.gram, scaled=True), problem.gram
     target = np.ldexp(np.where(gram.dead, 0.0, problem.target), metric.power)
@@ -52,9 +54,14 @@ def _search(
     for number in budget.numbers():
         state = int(random.integers(2**32))
         for each in best:
-            if number > 0 and budget.over:
-                break
-            each.offer(_exchanged(metric, each, groups, number, np.random.default_rng(state), budget))
+            for attempt in range(FIRST if number == 0 else 1):
+                if number > 0 and budget.over:
+                    break
+                before = each.error
+                turn = number + attempt
+                each.offer(_exchanged(metric, each, groups, turn, np.random.default_rng(state + attempt), budget))
+                if each.error > (1 - WORTH) * before:
+                    break
     return best
 
 

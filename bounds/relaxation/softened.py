@@ -54,14 +54,14 @@ def ascend(gram: Array, diagonal: Array, target: Array, keep: int, y: Array, rou
         best = np.where(better[:, None], ahead, best)
         best_value = np.where(better, value, best_value)
         heat = HOT * (COLD / HOT) ** (index / max(rounds, 1))
-        share = _shares(gain, keep, heat * np.maximum(best_value / np.sqrt(n), floor))
+        share = shares(gain, keep, heat * np.maximum(best_value / np.sqrt(n), floor))
         step = share * (target - g / diagonal) - target - ahead
         moved = ahead + step @ towards
         y, drift = moved, moved - y
     return np.ldexp(best, size)
 
 
-def _shares(gain: Array, keep: int, temperature: Array) -> Array:
+def shares(gain: Array, keep: int, temperature: Array) -> Array:
     """`1 / (1 + exp((μ − gain) / temperature))`, (rows, columns), with `μ` such that a row sums to `keep`."""
     heat = np.maximum(temperature, np.finfo(np.float64).tiny)[:, None]
     scaled = gain / heat
