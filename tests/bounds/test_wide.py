@@ -157,6 +157,7 @@ def test_exchanges_among_some_columns_only_help(feasible: bounds.Feasible, monke
         [wide_subsets.fit(problem.gram.array, t, np.flatnonzero(s)) for t, s in zip(problem.target, first, strict=True)]
     )
     monkeypatch.setattr(wide_subsets, "IN_DOUBT", (24,))
+    monkeypatch.setattr(wide_subsets, "FIRST", 1)
     one, more = search(problem, rounds=0), search(problem, rounds=4)
     assert (np.count_nonzero((one != 0) ^ first, axis=1) <= 24).all()
     errors = [problem.error(x) for x in (begin, one, more)]
