@@ -36,10 +36,13 @@ def ascend(gram: Array, diagonal: Array, target: Array, keep: int, y: Array, rou
     # powers of two, so that nothing overflows and no bit changes
     unit = -np.frexp(gram.diagonal().max())[1]
     size = np.frexp(np.abs(target).max(axis=1, keepdims=True))[1]
-    gram, diagonal = np.ldexp(gram, unit), np.ldexp(diagonal, unit)
+    rest, diagonal = np.ldexp(gram, unit), np.ldexp(diagonal, unit)
+    rest[np.diag_indices(n)] -= diagonal
     target, y = np.ldexp(target, -size), np.ldexp(y, -size)
-    rest = gram - np.diag(diagonal)
-    towards = np.linalg.inv(np.eye(n) + (TURNING / diagonal)[:, None] * rest).T
+    metric = (TURNING / diagonal)[:, None] * rest
+    metric[np.diag_indices(n)] += 1.0
+    towards = np.linalg.inv(metric).T
+    del metric
     pulled, base = diagonal * target, diagonal * target * target
     best, best_value = y, np.full(len(target), -np.inf)
     floor = 1e-3 * base.sum(axis=1) / np.sqrt(n)
