@@ -199,3 +199,12 @@ def test_wide_pruning_of_dead_dependent_and_tiny_inputs(feasible: bounds.Feasibl
     found = search(inside)
     live = ~problem.gram.dead
     np.testing.assert_allclose(found[:, live], inside.target[:, live], rtol=1e-12)
+
+
+def test_a_schur_complement_that_rounding_made_indefinite_is_lifted() -> None:
+    schur = np.array([[1.0, 1.0], [1.0, 1.0 - 1e-9]])
+    lifted, solved = wide_subsets._solved(schur, np.ones(2), np.ones(2))
+    assert np.linalg.eigvalsh(lifted)[0] > 0
+    np.testing.assert_allclose(lifted, schur, atol=1e-7)
+    np.testing.assert_allclose(lifted @ solved, np.ones(2), rtol=1e-6)
+    assert np.isfinite(wide_subsets._solved(-schur, np.ones(2), np.ones(2))[1]).all()
