@@ -60,7 +60,8 @@ def certify(
 ) -> Report:
     """Bound the error of quantisation and of pruning at equal storage from both sides, chunk by chunk.
 
-    Or of any other contestants, such as formats of numbers, that are named.
+    Or of any other contestants, such as formats of numbers, that are named. Where codes lose at the scale of the run, a
+    second pass looks for a bound that holds at every scale: only then is the rival's verdict passed.
 
     Parameters
     ----------
@@ -160,9 +161,10 @@ def certify(
         if progress is not None:
             progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
 
-    any_scale = search_scales(
+    any_scale, open_scales = search_scales(
         _losers(solved), store, executor, jobs, begins=lambda place: now("every scale of", place[0])
     )
+    remarks += open_scales
     methods = list(dict.fromkeys(rival.method for rival in rivals))
     records, facts = sorted(_records(solved, any_scale), key=_order(plan, methods)), tuple(map(_facts, layers))
     report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
@@ -180,7 +182,7 @@ def certify(
 
 def _records(solved: dict[Place, Tally], any_scale: Mapping[ScalePlace, ScaleFree] | None = None) -> Iterator[Record]:
     for (layer, index), tally in solved.items():
-        known = {rival: free.lower for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
+        known = {rival: free for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
         yield from tally.records(layer, index, known)
 
 

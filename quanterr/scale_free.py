@@ -6,18 +6,20 @@ import hashlib
 import heapq
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bounds import Gram, LocalSearch, Status
+from bounds import Gram, LocalSearch, ProblemError, Status
 from bounds.feasible import Codebook, Feasible, IntegerBox, Sparse, SparseIntegerBox
 from bounds.gram import UNIT_ROUNDOFF, Array
 from bounds.rounding import proves_semidefinite
@@ -26,7 +28,7 @@ from bounds.verbs import Relaxation, Search
 from .any_scale import Surroundings, bound_for_every_scale, surroundings, tent
 from .contestants import Contestant
 from .efforts import QUICK
-from .errors import QuanterrError
+from .errors import ChunkRefused, QuanterrError
 from .layers.layer import Piece
 from .units import DIAGONAL, STATUSES, RowResults, Unit, shared_gram, solve_rows
 from .workers import local_executor
@@ -90,7 +92,23 @@ class ScaleFree:
 
 
 def solve_scale_free(job: ScaleFreeJob) -> ScaleFree:
-    """A bound that reaches the largest goal that can be reached, and a good deal more if that is cheap."""
+    """A bound that reaches the largest goal that can be reached, and a good deal more if that is cheap.
+
+    Raises
+    ------
+    ChunkRefused
+        `bounds` refuses the problem at some scale.
+    """
+    try:
+        return _solve(job)
+    except ProblemError as error:
+        unit = job.units[0]
+        raise ChunkRefused(
+            f"layer {unit.layer}, chunk {unit.chunk}, {unit.contestants[0].heading}, at another scale: {error}"
+        ) from error
+
+
+def _solve(job: ScaleFreeJob) -> ScaleFree:
     began = time.process_time()
     pieces = [piece for unit in job.units for piece in unit.pieces]
     floors = np.array([_floor(piece.gram) for piece in pieces])
@@ -126,15 +144,17 @@ def solve_scale_free(job: ScaleFreeJob) -> ScaleFree:
 def search_scales(
     jobs: Mapping[Place, ScaleFreeJob], store: Store | None, executor: Executor | None, workers: int,
     begins: Callable[[Place], None] | None = None,
-) -> dict[Place, ScaleFree]:  # fmt: skip
-    """Every job's result, from the store where it has it; new ones are kept at once.
+) -> tuple[dict[Place, ScaleFree], list[str]]:  # fmt: skip
+    """Every job's result, from the store where it has it, and what was refused; new results are kept at once.
 
     Raises
     ------
     QuanterrError
         A worker process died.
     """
-    found, missing = {}, []
+    found: dict[Place, ScaleFree] = {}
+    missing: list[Place] = []
+    refused: list[str] = []
     for place, job in jobs.items():
         known = None if store is None else store.get(job.key(), BUDGET)
         if known is None:
@@ -142,19 +162,31 @@ def search_scales(
         else:
             found[place] = _from_row(known)
     if not missing:
-        return found
+        return found, refused
+    flying: deque[tuple[Place, Future[ScaleFree]]] = deque()
+    queue = iter(missing)
+    window = 64 if executor is not None else 3 * workers if workers > 1 else 1
     with local_executor(min(workers, len(missing))) if executor is None else nullcontext(executor) as pool:
-        flying = {place: pool.submit(solve_scale_free, jobs[place]) for place in missing}
-        for place, future in flying.items():
-            if begins is not None:
-                begins(place)
+        while True:
+            for place in islice(queue, window - len(flying)):
+                if begins is not None:
+                    begins(place)
+                flying.append((place, pool.submit(solve_scale_free, jobs[place])))
+            if not flying:
+                return found, refused
+            place, future = flying.popleft()
             try:
                 found[place] = future.result()
+            except ChunkRefused as error:
+                refused.append(f"{error}; other scales stay open")
+                continue
             except BrokenExecutor as error:
-                raise QuanterrError("a worker process died, probably for lack of memory: run again") from error
+                raise QuanterrError(
+                    "a worker process died, probably for lack of memory; what was solved is kept in the store: "
+                    "run again, with fewer --jobs if it repeats"
+                ) from error
             if store is not None:
                 store.put([(jobs[place].key(), _as_row(found[place]))], BUDGET)
-    return found
 
 
 def _as_row(free: ScaleFree) -> RowResults:
