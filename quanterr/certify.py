@@ -68,7 +68,8 @@ def certify(
 ) -> Report:
     """Bound the error of quantisation and of pruning at equal storage from both sides, chunk by chunk.
 
-    Or of any other contestants, such as formats of numbers, that are named.
+    Or of any other contestants, such as formats of numbers, that are named. Where codes lose at the scale of the run, a
+    second pass looks for a bound that holds at every scale: only then is the rival's verdict passed.
 
     Parameters
     ----------
@@ -198,7 +199,10 @@ def certify(
                 progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
 
         losers = _losers(solved, list(_records(solved, whole)))
-        any_scale = search_scales(losers, store, pool, begins=lambda place: now("every scale of", place[0]))
+        any_scale, open_scales = search_scales(
+            losers, store, pool, begins=lambda place: now("every scale of", place[0])
+        )
+        remarks += open_scales
         methods = _methods(rivals)
         records = sorted(_records(solved, whole, any_scale), key=_order(plan, methods))
         open_layers = {record.layer for record in records if "none" in record.evidence}
@@ -221,7 +225,7 @@ def _records(
 ) -> Iterator[Record]:
     by_row: dict[Side, Record] = {}
     for (layer, index), tally in solved.items():
-        known = {rival: free.lower for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
+        known = {rival: free for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
         by_row |= {(layer, index, r.method, r.bits): r for r in tally.records(layer, index, known)}
     yield from by_row.values()
     yield from whole.records(by_row)

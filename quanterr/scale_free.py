@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bounds import Gram, LocalSearch, Status
+from bounds import Gram, LocalSearch, ProblemError, Status
 from bounds.feasible import Codebook, Feasible, IntegerBox, Sparse, SparseIntegerBox
 from bounds.gram import UNIT_ROUNDOFF, Array
 from bounds.rounding import proves_semidefinite
@@ -25,6 +25,7 @@ from bounds.verbs import Relaxation, Search
 from .any_scale import Surroundings, bound_for_every_scale, surroundings, tent
 from .contestants import Contestant
 from .efforts import QUICK
+from .errors import ChunkRefused
 from .execution import result_of, spread
 from .grams import shared_gram
 from .layers.layer import Piece
@@ -89,7 +90,23 @@ class ScaleFree:
 
 
 def solve_scale_free(job: ScaleFreeJob) -> ScaleFree:
-    """A bound that reaches the largest goal that can be reached, and a good deal more if that is cheap."""
+    """A bound that reaches the largest goal that can be reached, and a good deal more if that is cheap.
+
+    Raises
+    ------
+    ChunkRefused
+        `bounds` refuses the problem at some scale.
+    """
+    try:
+        return _solve(job)
+    except ProblemError as error:
+        unit = job.units[0]
+        raise ChunkRefused(
+            f"layer {unit.layer}, chunk {unit.chunk}, {unit.contestants[0].heading}, at another scale: {error}"
+        ) from error
+
+
+def _solve(job: ScaleFreeJob) -> ScaleFree:
     began = time.process_time()
     pieces = [piece for unit in job.units for piece in unit.pieces]
     floors = np.array([_floor(piece.gram) for piece in pieces])
@@ -125,15 +142,17 @@ def solve_scale_free(job: ScaleFreeJob) -> ScaleFree:
 def search_scales(
     jobs: Mapping[Place, ScaleFreeJob], store: Store | None, pool: Executor,
     begins: Callable[[Place], None] | None = None,
-) -> dict[Place, ScaleFree]:  # fmt: skip
-    """Every job's result, from the store where it has it; new ones are kept at once.
+) -> tuple[dict[Place, ScaleFree], list[str]]:  # fmt: skip
+    """Every job's result, from the store where it has it, and what was refused; new results are kept at once.
 
     Raises
     ------
     QuanterrError
         A worker process died.
     """
-    found, missing = {}, []
+    found: dict[Place, ScaleFree] = {}
+    missing: list[Place] = []
+    refused: list[str] = []
     for place, job in jobs.items():
         known = None if store is None else store.get(job.key(), BUDGET)
         if known is None:
@@ -141,16 +160,20 @@ def search_scales(
         else:
             found[place] = _from_row(known)
     if not missing:
-        return found
+        return found, refused
     wanted = {jobs[place]: place for place in missing}
     for job, future in spread(solve_scale_free, wanted, pool, lambda job: sum(unit.nbytes for unit in job.units)):
         place = wanted[job]
         if begins is not None:
             begins(place)
-        found[place] = result_of(future, f"layer {place[0]}, chunk {place[1]}")
+        try:
+            found[place] = result_of(future, f"layer {place[0]}, chunk {place[1]}")
+        except ChunkRefused as error:
+            refused.append(f"{error}; other scales stay open")
+            continue
         if store is not None:
             store.put([(job.key(), _as_row(found[place]))], BUDGET)
-    return found
+    return found, refused
 
 
 def _as_row(free: ScaleFree) -> RowResults:
