@@ -176,8 +176,8 @@ def summary(report: Report) -> str:
 def _layer_budget(report: Report) -> str:
     """What one budget for all rows gains pruning."""
     layer = {(r.layer, r.chunk, r.bits): r for r in report.records if r.method == WHOLE}
-    rows = [r for r in report.records if r.method == Method.PRUNING and r.error_upper > 0]
-    gains = [decibels(r.error_upper, layer[r.layer, r.chunk, r.bits].error_upper) for r in rows if layer]
+    rows = {(r.layer, r.chunk, r.bits): r for r in report.records if r.method == Method.PRUNING and r.error_upper > 0}
+    gains = [decibels(rows[place].error_upper, layer[place].error_upper) for place in rows.keys() & layer.keys()]
     if not gains:
         return ""
     return f" One budget for all rows makes pruning {min(gains):.1f} … {max(gains):.1f} dB better."
