@@ -31,9 +31,7 @@ WIDEST_BLOCKS = 512
 class ByShape:
     """What size and eigenvalues allow: blocks, intervals where one direction is almost free and all others are not.
 
-    Beyond `WIDEST_BLOCKS` columns a diagonal tuned to the rows is better than blocks of free weights. Without full
-    rank there is no positive definite `D`, and the diagonal of the quick pass is all there is: a bound over boxes, a
-    refusal by name over sets with free real weights.
+    Beyond `WIDEST_BLOCKS` columns a diagonal tuned to the rows is better than blocks of free weights.
     """
 
     blocks: Blocks
@@ -42,8 +40,6 @@ class ByShape:
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
         """See `bounds.lower_bound`."""
-        if problem.gram.singular:
-            return lower_bound(problem, QUICK.relaxation[Method.QUANTIZATION])
         eigenvalues = problem.gram.eigenvalues
         isolated = len(eigenvalues) > 1 and 0 < ISOLATED * eigenvalues[0] < eigenvalues[1]
         if isolated and self.intervals is not None:
