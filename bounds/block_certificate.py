@@ -23,7 +23,6 @@ import numpy as np
 from . import minima
 from .errors import CertificateError
 from .gram import UNIT_ROUNDOFF, Array, Gram
-from .minima.sparse import safe_minima
 from .problem import LeastSquares
 from .rational import align, dyadic, why_not_semidefinite
 from .result import Bound
@@ -239,6 +238,8 @@ def evaluate(
         slack *= 1 + gamma(2 * n + 8)
         moved = moving(split, g, slack, blur)
         if every:
+            from .minima.sparse import safe_minima  # brings numba along, which verify does without
+
             least = safe_minima(split.blocks, split.matrices, g, slack, problem.target)
         else:
             least = minima.of(problem.feasible).safe_minimum(

@@ -10,14 +10,16 @@ import numpy as np
 
 from bounds import BlockSplit, BoundsDisagree, BranchAndBound, DiagonalSplit, LocalSearch, Status, allocate
 from bounds.allocation import asks
+from bounds.exact.row_curves import inherit
 from bounds.gram import Array
 from bounds.result import CLOSED
 
 from .contestants import DENSE_BITS, LAYER, Contestant
-from .efforts import QUICK, BySpectrum, Effort
+from .efforts import QUICK, ByShape, Effort
 from .errors import ChunkRefused
 from .layer_tasks import BoundCurves, FindPoints, FitSupports, ProveCurves, Sizes, StartCurves
 from .report import Record
+from .tally import Tally
 from .units import RowResults, Task, Unit
 
 Place = tuple[str, int]
@@ -104,12 +106,14 @@ class LayerBudgets:
             if unit.first_row not in {known.first_row for known in chunk.units}:
                 chunk.units.append(unit)
 
-    def solve(self) -> None:
-        """Everything exactly that is narrow enough, the rest with the quick effort."""
+    def solve(self, by_row: Mapping[Place, Tally]) -> None:
+        """Everything exactly that is narrow enough, the rest quickly; `by_row` has the best subsets found so far."""
         everything = StartCurves(exact=True), StartCurves(exact=False)
         self._run((c, u) for c in self._open() for u in c.tasks(c.contestants[0], lambda *_, c=c: everything[c.wide]))
         for chunk in self._open():
             chunk.start = chunk.both()[1]
+            if not chunk.wide:
+                _seed(chunk, by_row[chunk.units[0].layer, chunk.units[0].chunk])
         exact = [chunk for chunk in self._open() if not chunk.wide]
         while exact:
             before = {id(chunk): _nodes(chunk) for chunk in exact}
@@ -227,6 +231,31 @@ def _better(old: RowResults, new: RowResults) -> RowResults:
     )
 
 
+def _seed(chunk: _Chunk, tally: Tally) -> None:
+    """Put into the curves what was solved for rows with a budget each."""
+    for unit in chunk.units:
+        known = chunk.curves[unit.first_row]
+        upper, lower = known.error_upper.copy(), known.error_lower.copy()
+        kept = np.unpackbits(known.x.view(np.uint8), axis=-1, count=unit.columns).astype(np.int8)
+        for rival, parts in tally.parts.items():
+            if layer_wide(rival) is None:
+                continue
+            keep = math.floor(rival.keep * unit.columns)
+            result = next(found for other, found in parts if other.first_row == unit.first_row)
+            support = (result.x != 0).astype(np.int8)
+            better = np.flatnonzero((support.sum(axis=1) == keep) & (result.error_upper < upper[:, keep]))
+            upper[better, keep], kept[better, keep] = result.error_upper[better], support[better]
+            lower[:, keep] = np.maximum(lower[:, keep], result.error_lower)
+        row = 0
+        for piece in unit.pieces:
+            part = slice(row, row + len(piece.weight))
+            inherit(upper[part], kept[part], np.flatnonzero(piece.gram.diagonal()))
+            row = part.stop
+        lower = np.maximum.accumulate(lower[:, ::-1], axis=1)[:, ::-1]
+        packed = np.packbits(kept, axis=-1)
+        chunk.curves[unit.first_row] = replace(known, error_upper=upper, error_lower=lower, x=packed)
+
+
 def _proofs(chunk: _Chunk) -> Iterator[Unit]:
     """The searches that the budgets of a chunk still ask for."""
     wanted = asks(*chunk.both(), [chunk.budget(rival) for rival in chunk.contestants])
@@ -253,15 +282,15 @@ def _bounds(keep: Sizes, relaxation: DiagonalSplit | BlockSplit) -> Callable[[Un
 
 
 def _local(effort: Effort, rival: Contestant) -> LocalSearch:
+    """A local search; batches of rows are for one size each, and short of the traces that chose the sizes."""
     found = effort.of(rival)[0]
-    assert isinstance(found, LocalSearch)
-    return found
+    return found if isinstance(found, LocalSearch) else LocalSearch(rounds=0)
 
 
 def _curved(effort: Effort, rival: Contestant) -> DiagonalSplit | BlockSplit:
     """Intervals have no curves: where they would be used, blocks are."""
     found = effort.of(rival)[1]
-    found = found.blocks if isinstance(found, BySpectrum) else found
+    found = found.blocks if isinstance(found, ByShape) else found
     assert isinstance(found, DiagonalSplit | BlockSplit)
     return found
 

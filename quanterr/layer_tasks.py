@@ -38,7 +38,7 @@ class StartCurves:
         return repr(self).encode()
 
     def solve(self, gram: Gram, weight: Array, rows: slice) -> RowResults:
-        began = time.process_time()
+        began = time.thread_time()
         if self.exact:
             curves = start(gram, weight)
             packed = np.packbits(curves.kept, axis=-1)
@@ -63,7 +63,7 @@ class ProveCurves:
         return digest.digest()
 
     def solve(self, gram: Gram, weight: Array, rows: slice) -> RowResults:
-        began, known, none = time.process_time(), self.known, np.zeros(len(weight), dtype=np.int64)
+        began, known, none = time.thread_time(), self.known, np.zeros(len(weight), dtype=np.int64)
         kept = np.unpackbits(known.x[rows].view(np.uint8), axis=-1, count=gram.columns).astype(np.int8)
         stuck = known.status[rows] != CLOSED
         curves = RowCurves(known.error_lower[rows], known.error_upper[rows], kept, stuck, none, known.nodes[rows])
@@ -84,7 +84,7 @@ class FitSupports:
         return hashlib.sha256(b"fit" + self.keep.tobytes() + self.support.tobytes()).digest()
 
     def solve(self, gram: Gram, weight: Array, rows: slice) -> RowResults:
-        began = time.process_time()
+        began = time.thread_time()
         kept = np.unpackbits(self.support[rows], axis=-1, count=gram.columns).astype(np.int8)
         x, upper = fitted(gram, weight, kept)
         return _rows(x, upper, began)
@@ -102,7 +102,7 @@ class FindPoints:
         return hashlib.sha256(repr(("points", self.search)).encode() + self.keep.tobytes()).digest()
 
     def solve(self, gram: Gram, weight: Array, rows: slice) -> RowResults:
-        began = time.process_time()
+        began = time.thread_time()
         x, upper = points(gram, weight, self.keep[rows], self.search)
         return _rows(x, upper, began)
 
@@ -119,7 +119,7 @@ class BoundCurves:
         return hashlib.sha256(repr(("bound", self.relaxation)).encode() + self.keep.tobytes()).digest()
 
     def solve(self, gram: Gram, weight: Array, rows: slice) -> RowResults:
-        began = time.process_time()
+        began = time.thread_time()
         lower = size_curves(gram, weight, self.keep[rows], self.relaxation)
         return _curves(np.full_like(lower, np.inf), lower, began)
 
@@ -134,7 +134,7 @@ def _curves(
         status[stuck] = STUCK
     return RowResults(
         upper, lower, np.zeros(rows), status, np.zeros((rows, 0)) if packed is None else packed,
-        np.full(rows, packed is None), time.process_time() - began,
+        np.full(rows, packed is None), time.thread_time() - began,
         np.zeros(rows, dtype=np.int64) if nodes is None else nodes,
     )  # fmt: skip
 
@@ -143,5 +143,5 @@ def _rows(x: Array, upper: Array, began: float) -> RowResults:
     rows = len(upper)
     return RowResults(
         upper, np.zeros(rows), upper, np.full(rows, CLOSED, dtype=np.int8), x, np.zeros(rows, dtype=np.bool_),
-        time.process_time() - began, np.zeros(rows, dtype=np.int64),
+        time.thread_time() - began, np.zeros(rows, dtype=np.int64),
     )  # fmt: skip

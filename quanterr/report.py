@@ -215,7 +215,8 @@ class Report:
     def judged(self, pruning: str = Method.PRUNING) -> Iterator[Verdict]:
         """A verdict for every (layer, chunk, bits); contestants that were named have duels only.
 
-        `pruning` is the method that quantisation is judged against: `pruning_layer` has one budget for all rows.
+        `pruning` is the method that quantisation is judged against: `pruning_layer` has one budget for all rows. Chunks
+        whose budget of the layer was refused are left out then.
 
         Raises
         ------
@@ -227,6 +228,8 @@ class Report:
             if record.bits is not None:
                 sides.setdefault((record.layer, record.chunk, record.bits), {})[record.method] = record
         for (layer, chunk, bits), pair in sides.items():
+            if pruning != Method.PRUNING and pruning not in pair:
+                continue  # refused: dependent inputs have no budget of the layer
             try:
                 yield judge(pair[Method.QUANTIZATION], pair[pruning])
             except KeyError as missing:

@@ -110,7 +110,7 @@ def start(gram: Gram, weight: Array) -> RowCurves:
     upper[free] = 0.0
     row, keep = np.nonzero(free)
     kept[row, keep] = ((problem.target != 0.0) & ~gram.dead)[row]
-    _inherit(upper, kept, live)
+    inherit(upper, kept, live)
     none = np.zeros(rows, dtype=np.int64)
     return RowCurves(lower, upper, kept, np.zeros(upper.shape, dtype=np.bool_), none, none)
 
@@ -152,7 +152,7 @@ def prove(
         upper[row[better], keep[better]] = np.minimum(upper[row, keep], found.error * unit[row])[better]
         np.add.at(searches, row, 1)
         np.add.at(nodes, row, found.nodes)
-        _inherit(upper, kept, metric.live)
+        inherit(upper, kept, metric.live)
         lower = np.maximum.accumulate(lower[:, ::-1], axis=1)[:, ::-1]
     return RowCurves(np.ascontiguousarray(lower), upper, kept, stuck, searches, nodes)
 
@@ -182,7 +182,7 @@ def _search(metric: Metric, target: Array, start: Mask, goal: Array, method: Bra
     return _Found(lower * max(0.0, 1.0 - metric.allowance), error, kept, error < goal, stopped, nodes)
 
 
-def _inherit(upper: Array, kept: Mask, live: NDArray[np.intp]) -> None:
+def inherit(upper: Array, kept: Mask, live: NDArray[np.intp]) -> None:
     """A support of one column less serves as well where it is better: fill it up with any live column."""
     for keep in range(1, live.size):
         worse = np.flatnonzero(upper[:, keep] > upper[:, keep - 1])

@@ -170,9 +170,14 @@ def test_dead_and_singular_inputs() -> None:
     assert certify([dead], bits=(8,), budget="both").records[-1].error_upper == 0.0
     good = make_layer("good", 3, 6)
     bad = Layer("bad", good.weight, np.ones((6, 6)), 5)
-    report = certify([good, bad], bits=(4,), budget="both", skip_refused=True)
-    assert {record.layer for record in report.records} == {"good"}
-    assert len(report.refused) == 1
+    report = certify([good, bad], bits=(4,), budget="both")
+    assert {record.layer for record in report.records if record.method == LAYER} == {"good"}
+    assert {record.layer for record in report.records if record.method == "pruning"} == {"good", "bad"}
+    (remark,) = report.refused
+    assert "layer bad" in remark
+    assert remark.endswith("no layer-wide budget")
+    assert report.verdicts(LAYER).layer.tolist() == ["good"]
+    assert "One budget for all rows" in summary(report)
 
 
 def test_a_layer_that_only_the_layer_budget_refuses_is_named() -> None:
