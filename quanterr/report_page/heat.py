@@ -76,7 +76,9 @@ def _cell(duels: list[Duel]) -> str:
 
 
 def decibel(margin: float) -> str:
-    """A margin to a tenth, rounded down: what is printed is still proven."""
+    """A margin to a tenth, rounded down: what is printed is still proven; `–` where it is undefined."""
+    if math.isnan(margin):
+        return "–"
     if math.isinf(margin):
         return "∞" if margin > 0 else "−∞"
     tenths = math.floor(10 * margin)
