@@ -27,12 +27,29 @@ from typing import TypeVar
 
 import numpy as np
 
-from bounds.feasible import Codebook, IntegerBox
+from bounds.feasible import Codebook, Feasible, IntegerBox, SparseIntegerBox
 from bounds.gram import Array
 
 Number = TypeVar("Number", float, Fraction)
 #: Digits of a square root that is rounded to the safe side.
 ROOT_BITS = 80
+
+
+@dataclass(frozen=True, eq=False)
+class EveryScale:
+    """What a certificate keeps of one chunk: `lower` follows from `sums` at `scales` by `bound_for_every_scale`.
+
+    Attributes
+    ----------
+    lower : no positive scale, one for all rows, has a smaller sum of optima
+    scales, sums : (k,) ascending scales, and lower bounds of the sum at each, which rest on searches
+    floors : (groups,) `λ` with `gram ⪰ λ diag(gram)`
+    """
+
+    lower: float
+    scales: Array
+    sums: Array
+    floors: Array
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,21 @@ def tent(a: Number, low: Number, b: Number, high: Number, size: Number) -> tuple
     return size - crossing / a * (size - low), crossing
 
 
+def at_any_scale(feasible: Feasible) -> IntegerBox | Codebook:
+    """The codes of a set that is multiplied with a scale, all of them kept.
+
+    Raises
+    ------
+    ValueError
+        A set without codes.
+    """
+    if isinstance(feasible, SparseIntegerBox):
+        return feasible.box
+    if not isinstance(feasible, IntegerBox | Codebook):
+        raise ValueError(f"{feasible} holds no codes")
+    return feasible
+
+
 def levels_reach(codes: IntegerBox | Codebook) -> tuple[Fraction, Fraction] | None:
     """(smallest magnitude but zero, largest magnitude) of the levels; None where zero is not among them."""
     levels = (
@@ -118,7 +150,7 @@ def surroundings(
     Parameters
     ----------
     grams : one for each group of rows, (columns, columns)
-    energies : (at most, at least) the energy of each row, for each Gram
+    energies : (at least, at most) the energy of each row, for each Gram
     floors : `λ` with `gram ⪰ λ diag(gram)`, for each Gram
     """
     reach = levels_reach(codes)
@@ -132,7 +164,9 @@ def surroundings(
             continue
         if floor <= 0:
             return None
-        longest += len(rows) * largest**2 * sum((Fraction(float(v)) for v in np.abs(gram).ravel()), Fraction(0))
+        # a sum of m terms in floats is off by at most (m − 1) u relative
+        entries = Fraction(float(np.abs(gram).sum())) * (1 + Fraction(gram.size, 2**52))
+        longest += len(rows) * largest**2 * entries
         most = max(high for _, high in rows)
         last = max(last, 4 * most / (floor * min(live) * smallest**2))
     least, most = (sum((row[i] for rows in energies for row in rows), Fraction(0)) for i in (0, 1))

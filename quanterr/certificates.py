@@ -16,12 +16,14 @@ import bounds.feasible
 from bounds.feasible import Feasible
 from bounds.gram import Array
 
+from .any_scale import EveryScale
 from .archive import UNREADABLE, read_archive, short, write_archive
 from .errors import CertificateFileError
 
 FORMAT = "quanterr certificate"
 VERSION = 1
 SUFFIX = ".certificate.npz"
+MOST_SCALES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,7 @@ class Claim:
     nodes : (chunks, rows) size of each search tree
     proof : DiagonalProof, or None when only the search speaks for the lower values
     contestant : name of what is stored; empty in files from before it was kept
+    any_scale : what holds for every scale, for each chunk; None where nothing is claimed
     """
 
     method: str
@@ -70,6 +73,7 @@ class Claim:
     nodes: NDArray[np.int64]
     proof: DiagonalProof | None
     contestant: str = ""
+    any_scale: tuple[EveryScale | None, ...] = ()
 
     @property
     def name(self) -> str:
@@ -170,8 +174,12 @@ def _flatten(certificate: LayerCertificate) -> tuple[dict[str, Any], dict[str, N
         entry: dict[str, Any] = {
             "method": claim.method, "bits": claim.bits, "contestant": claim.contestant,
             "feasible": [_set(f) for f in claim.feasible], "scaled": claim.scale is not None, "search": claim.search,
-            "proof": None,
+            "proof": None, "any_scale": [None if free is None else free.lower for free in claim.any_scale],
         }  # fmt: skip
+        for position, free in enumerate(claim.any_scale):
+            if free is not None:
+                for name in ("scales", "sums", "floors"):
+                    arrays[f"{claim.name}/{name}/{position}"] = getattr(free, name)
         for name in ("x", "upper", "lower", "by_dual", "nodes"):
             arrays[f"{claim.name}/{name}"] = getattr(claim, name)
         if claim.scale is not None:
@@ -243,6 +251,16 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
             proof = DiagonalProof(diagonal, y, doubles(f"{name}/dual", (count, rows)))
         else:
             _require(kind is None, f"{name} has a proof of kind {kind!r}, which this version cannot check")
+        lowers = entry.get("any_scale") or [None] * count
+        _require(len(lowers) == count and (scaled or lowers == [None] * count), f"{name} has a wrong any_scale")
+        free = []
+        for position, least in enumerate(lowers):
+            sizes = {(k,) for k in range(1, MOST_SCALES + 1)}
+            parts = () if least is None else (
+                doubles(f"{name}/scales/{position}", *sizes), doubles(f"{name}/sums/{position}", *sizes),
+                doubles(f"{name}/floors/{position}", (groups,)),
+            )  # fmt: skip
+            free.append(EveryScale(float(least), *parts) if parts else None)
         by_dual = take(f"{name}/by_dual", {(count, rows)}, "b")
         _require(proof is not None or not by_dual.any(), f"{name}/by_dual names a proof that is not there")
         claims.append(
@@ -250,7 +268,7 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
                 str(entry["method"]), bits, sets, scale, take(f"{name}/x", {(rows, columns)}, _kind(sets[0], scaled)),
                 doubles(f"{name}/upper", (count, rows)), doubles(f"{name}/lower", (count, rows)), by_dual,
                 dict(entry["search"]), take(f"{name}/nodes", {(count, rows)}, "i"), proof,
-                str(entry.get("contestant", "")),
+                str(entry.get("contestant", "")), tuple(free),
             )
         )  # fmt: skip
     _require(used == arrays.keys(), f"members that nothing refers to: {sorted(arrays.keys() - used)}")

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from bounds import BranchAndBound
 
 from .archive import require_writable
-from .contestants import Contestant, at_storage, codes_range
-from .contestants import contestants as contestants_named
+from .contestants import rivals as every_rival
 from .efforts import Effort
 from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
@@ -62,7 +61,8 @@ def certify(
 ) -> Report:
     """Bound the error of quantisation and of pruning at equal storage from both sides, chunk by chunk.
 
-    Or of any other contestants, such as formats of numbers, that are named.
+    Or of any other contestants, such as formats of numbers, that are named. Where codes lose at the scale of the run, a
+    second pass looks for a bound that holds at every scale: only then is the rival's verdict passed.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def certify(
     ChunkRefused
         Rows that `bounds` refuses (layer, chunk and rows are named), after everything else is solved and stored.
     """
-    rivals = _rivals(bits, contestants, mask_cost, compound)
+    rivals = every_rival(bits, contestants, mask_cost, compound)
     if chunk is not None and chunk < 1:
         raise QuanterrError(f"chunk = {chunk} columns: use a positive number, or None for whole layers")
     if scale not in SCALES:
@@ -163,7 +163,10 @@ def certify(
             if progress is not None:
                 progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
 
-        any_scale = search_scales(_losers(solved), store, pool, begins=lambda place: now("every scale of", place[0]))
+        any_scale, open_scales = search_scales(
+            _losers(solved), store, pool, begins=lambda place: now("every scale of", place[0])
+        )
+        remarks += open_scales
         methods = list(dict.fromkeys(rival.method for rival in rivals))
         records, facts = sorted(_records(solved, any_scale), key=_order(plan, methods)), tuple(map(_facts, layers))
         report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
@@ -173,53 +176,36 @@ def certify(
             ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
             found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
             write_certificates(
-                layers, chunk, found, Path(certificates), dual=dual, title=title, pool=pool,
+                layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale, title=title, pool=pool,
                 begins=lambda name: now("certificate of", name),
             )  # fmt: skip
     return report
 
 
-def _rivals(bits: Sequence[int], names: Sequence[str] | None, mask_cost: int, compound: bool) -> tuple[Contestant, ...]:
-    """All contestants, those of one method together."""
-    if names is not None:
-        if compound or mask_cost:
-            raise QuanterrError(
-                "compound and mask_cost belong to the comparison at equal storage: name what you mean among the "
-                "contestants, such as int4+prune50; the bits of every mask are reported"
-            )
-        return contestants_named(names)
-    for width in bits:
-        codes_range(width)  # refuses what is no bit-width
-    widths = dict.fromkeys(int(b) for b in bits)
-    if not widths:
-        raise QuanterrError("no bit-widths given: pass at least one, for example bits=(2, 4, 8)")
-    each = [at_storage(width, mask_cost=mask_cost, compound=compound) for width in widths]
-    return tuple(contestant for method in zip(*each, strict=True) for contestant in method)
-
-
 def _records(solved: dict[Place, Tally], any_scale: Mapping[ScalePlace, ScaleFree] | None = None) -> Iterator[Record]:
     for (layer, index), tally in solved.items():
-        known = {rival: free.lower for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
+        known = {rival: free for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
         yield from tally.records(layer, index, known)
 
 
 def _losers(solved: dict[Place, Tally]) -> dict[ScalePlace, ScaleFreeJob]:
     """What has a scale and is worse than a rival at the scale of the run: is it worse at every scale?"""
-    goals: dict[ScalePlace, set[float]] = defaultdict(set)
+    jobs: dict[ScalePlace, ScaleFreeJob] = {}
     for place, tally in solved.items():
-        rivals = {(rival.method, rival.bits): rival for rival in tally.parts}
+        goals: dict[tuple[str, int | None], set[float]] = defaultdict(set)
+        errors = {}
         for pair in Report(tuple(tally.records(*place))).pairs():
             if pair.at_scale:
                 loser = pair.loser_at_scale
                 winner = pair.first if loser is pair.second else pair.second
-                goals[*place, rivals[loser.method, loser.bits]].add(winner.error_upper)
-    return {
-        (layer, index, rival): ScaleFreeJob(
-            tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in solved[layer, index].parts[rival]),
-            tuple(sorted(errors)),
-        )
-        for (layer, index, rival), errors in goals.items()
-    }
+                goals[loser.method, loser.bits].add(winner.error_upper)
+                errors[loser.method, loser.bits] = loser.error_upper
+        for rival, parts in tally.parts.items():
+            called = rival.method, rival.bits
+            if called in goals:
+                units = tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in parts)
+                jobs[*place, rival] = ScaleFreeJob(units, tuple(sorted(goals[called])), errors[called])
+    return jobs
 
 
 def _to_refine(plan: list[Unit], solved: dict[Place, Tally], refine: str, effort: Effort) -> Iterator[Unit]:

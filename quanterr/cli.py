@@ -72,7 +72,19 @@ def certify(
     chunk: Annotated[
         int, typer.Option(min=0, help="Columns solved together (36 as in the paper); 0: whole layers, the full Gram.")
     ] = 36,
-    scale: Annotated[str, typer.Option(help="Quantisation scale per tensor: mse (the paper's), max or lp.")] = "mse",
+    contestants: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare these with each other instead, whatever they store: int4,fp4,nf4,2:4,prune75,int4+prune50 …"
+        ),
+    ] = None,
+    mask_cost: Annotated[
+        int, typer.Option(help="Bits a weight that the mask of pruning counts at equal storage: 0 (the paper) or 1.")
+    ] = 0,
+    compound: Annotated[
+        bool, typer.Option("--compound", help="A third contestant: half the weights, as codes of twice the bits.")
+    ] = False,
+    scale: Annotated[str, typer.Option(help="Scale per tensor of all codes: mse (the paper's), max or lp.")] = "mse",
     image_size: ImageSizeOption = 224,
     batch_size: BatchSizeOption = 8,
     samples: SamplesOption = None,
@@ -110,10 +122,13 @@ def certify(
     `quanterr certify --preset efficientnet-lite0`
 
     `quanterr certify --model torchvision.models:resnet18 --inputs photos/ --layers "layer1.*" --bits 2,4,8`
+
+    `quanterr certify --preset minilm --contestants int4,fp4,2:4,prune75`
     """
     from bounds import BranchAndBound
 
     from .certify import certify as certify_layers
+    from .contestants import rivals
     from .forecast import memory
     from .session import Session, load
     from .store import Store
@@ -124,6 +139,8 @@ def certify(
             require_writable(certificates)
         executor = _cluster(scheduler, stack)
         widths = parse_bits(bits)
+        names = None if contestants is None else contestants.split(",")
+        rivals(widths, names, mask_cost, compound)  # refuses before a capture
         search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
         began = time.monotonic()
         wanted = Session(
@@ -149,9 +166,10 @@ def certify(
         console.print(f"about {most:.1f} GiB of memory for each of {where} (estimate)")
         with _live_progress() as show:
             report = certify_layers(
-                captured, widths, chunk or None, scale=scale, search=search, effort=effort, refine=refine, store=store,
-                executor=executor, jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
-                certificates=certificates, dual=dual,
+                captured, widths, chunk or None, contestants=names, mask_cost=mask_cost, compound=compound,
+                scale=scale, search=search, effort=effort, refine=refine, store=store, executor=executor,
+                jobs=jobs or _cores(), progress=show, title=title, skip_refused=True, certificates=certificates,
+                dual=dual,
             )  # fmt: skip
         if report.records:
             _present(report, figure)
@@ -234,7 +252,7 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
         TextColumn("solving"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("rows × bits × methods · {task.fields[left]}"),
+        TextColumn("rows × contestants · {task.fields[left]}"),
     )
     with Progress(*columns, console=console, expand=True, refresh_per_second=2) as bar:
         task = bar.add_task("solve", total=None, left="starting workers")

@@ -140,27 +140,35 @@ def _present(result: Verification) -> None:
         )
     elif searched:
         console.print(f"Searched again: the claimed lower values of {searched:,} row problems agree.")
+    if result.scales:
+        how = "searched again" if result.rerun else "which need a rerun"
+        console.print(f"For every scale: {result.scales:,} bounds at single scales ({how}) and what follows from them.")
 
 
 def _table(result: Verification) -> Table:
-    """One line a bit-width: how many chunks each kind of evidence decides, and the smallest margin."""
-    proven, claimed = result.margins(proven=True), result.margins(proven=False)
+    """One line for every two contestants: how many chunks each kind of evidence decides, and the smallest margin."""
+    proven, claimed = result.duels(proven=True), result.duels(proven=False)
+    every = dict.fromkeys((bits or 0, bits, pair) for (_, bits), pair in claimed)
+    places = sorted(every, key=lambda place: place[0])
+    at_storage = all(pair == ("quantization", "pruning") for *_, pair in places)
     table = Table(
         title="Better whatever the algorithm, by so many dB at least", box=box.SIMPLE_HEAD,
         caption="proven: from this file alone" + (" and the rerun" if result.rerun else ""),
     )  # fmt: skip
-    for name in ("bits", "chunks", "proven", "claimed with the search"):
+    for name in ("bits" if at_storage else "compared", "chunks", "proven", "claimed with the search"):
         table.add_column(name, justify="right")
-    for bits in sorted({place[1] for place in claimed if place[1] is not None}):
-        cells = [{p: v for p, v in found.items() if p[1] == bits} for found in (proven, claimed)]
-        table.add_row(str(bits), str(len(cells[1])), *(_cell(list(cell.values())) for cell in cells))
+    for _, bits, pair in places:
+        cells = [[v for (place, p), v in found.items() if (place[1], p) == (bits, pair)] for found in (proven, claimed)]
+        label = " · ".join(pair) if bits is None else f"{bits} bits: {' · '.join(pair)}"
+        names = (*pair, "undecided")
+        table.add_row(str(bits) if at_storage else label, str(len(cells[1])), *(_cell(cell, names) for cell in cells))
     return table
 
 
-def _cell(verdicts: list[tuple[str, float]]) -> str:
+def _cell(verdicts: list[tuple[str, float]], names: tuple[str, ...]) -> str:
     """`9 quantization 4.1 dB`, one line an outcome."""
     lines = []
-    for outcome in ("quantization", "pruning", "undecided"):
+    for outcome in names:
         ratios = [ratio for name, ratio in verdicts if name == outcome]
         if ratios:
             margin = "" if outcome == "undecided" else f" {10 * math.log10(min(ratios)):.2f} dB"

@@ -188,6 +188,7 @@ def at_storage(bits: int, *, mask_cost: int = 0, compound: bool = False) -> tupl
         No bit-width, or another mask cost.
     """
     low, high = codes_range(bits)  # refuses what is no bit-width
+    bits = int(bits)
     if mask_cost not in MASK_COSTS:
         raise InputError(f"mask_cost = {mask_cost!r} bits a weight: choose 0 (as the paper) or 1")
     width = min(2 * bits, DENSE_BITS)
@@ -201,6 +202,29 @@ def at_storage(bits: int, *, mask_cost: int = 0, compound: bool = False) -> tupl
         )
         found.append(replace(both, method=COMPOUND, bits=bits))
     return tuple(found)
+
+
+def rivals(
+    bits: Iterable[int], names: Iterable[str] | None = None, mask_cost: int = 0, compound: bool = False
+) -> tuple[Contestant, ...]:
+    """All contestants of a run, those of one method together: the named ones, or those at equal storage.
+
+    Raises
+    ------
+    InputError
+        As `contestants` or `at_storage`, no bit-width, or what belongs to equal storage beside names.
+    """
+    if names is not None:
+        if compound or mask_cost:
+            raise InputError(
+                "compound and mask_cost belong to the comparison at equal storage: name what you mean among the "
+                "contestants, such as int4+prune50; the bits of every mask are reported"
+            )
+        return contestants(names)
+    each = [at_storage(width, mask_cost=mask_cost, compound=compound) for width in dict.fromkeys(bits)]
+    if not each:
+        raise InputError("no bit-widths given: pass at least one, for example bits=(2, 4, 8)")
+    return tuple(contestant for method in zip(*each, strict=True) for contestant in method)
 
 
 def keep_at(bits: int, columns: int) -> int:

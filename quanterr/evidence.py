@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from bounds import BoundsDisagree, Certificate, CertificateError, DiagonalSplit,
 from bounds.gram import UNIT_ROUNDOFF, Array
 from bounds.verbs import Relaxation
 
+from .any_scale import EveryScale
 from .certificates import Claim, DiagonalProof, LayerCertificate, file_name, write
 from .contestants import Contestant
 from .errors import QuanterrError
 from .execution import result_of
 from .grams import shared_gram
 from .layers.layer import Chunk, Layer
+from .scale_free import Place, ScaleFree
 from .units import RowResults, Unit, problem_of
 
 #: Steps on `y`: 300 instead of 80 gain 0.03 … 0.15 dB on pruned rows for three times the time.
@@ -105,6 +107,7 @@ def write_certificates(
     folder: Path,
     *,
     dual: str,
+    any_scale: Mapping[Place, ScaleFree],
     title: str,
     pool: Executor,
     begins: Callable[[str], object] | None = None,
@@ -129,7 +132,7 @@ def write_certificates(
             continue  # every chunk was refused, and is named as such
         if begins is not None:
             begins(layer.name)
-        claims = tuple(_claims(layer, chunks, solved, dual, pool))
+        claims = tuple(_claims(layer, chunks, solved, dual, pool, any_scale))
         certificate = LayerCertificate(
             layer.name, title, layer.samples, layer.damping, layer.weight,
             tuple(np.stack([_symmetric(piece.gram) for piece in chunk.pieces]) for chunk in chunks),
@@ -142,12 +145,26 @@ def write_certificates(
 
 
 def _claims(
-    layer: Layer, chunks: list[Chunk], solved: Mapping[Key, Parts], dual: str, pool: Executor
-) -> Iterator[Claim]:
+    layer: Layer, chunks: list[Chunk], solved: Mapping[Key, Parts], dual: str, pool: Executor,
+    any_scale: Mapping[Place, ScaleFree],
+) -> Iterator[Claim]:  # fmt: skip
     for contestant in solved[layer.name, chunks[0].index]:
         parts = [solved[layer.name, chunk.index][contestant] for chunk in chunks]
         single = [[(u.only([u.contestants.index(contestant)]), result) for u, result in part] for part in parts]
-        yield _claim(layer, chunks, contestant, single, _proofs(single, dual, pool))
+        claim = _claim(layer, chunks, contestant, single, _proofs(single, dual, pool))
+        found = [any_scale.get((layer.name, chunk.index, contestant)) for chunk in chunks]
+        free = [None if f is None else _every_scale(layer, p, f) for p, f in zip(single, found, strict=True)]
+        yield replace(claim, any_scale=tuple(free))
+
+
+def _every_scale(layer: Layer, parts: list[tuple[Unit, RowResults]], free: ScaleFree) -> EveryScale:
+    """The floors of pieces as those of groups."""
+    height = layer.rows // layer.groups
+    floors = np.full(layer.groups, np.inf)
+    for piece, floor in zip((piece for unit, _ in parts for piece in unit.pieces), free.floors, strict=True):
+        group = piece.rows.start // height
+        floors[group] = min(floors[group], floor)
+    return EveryScale(free.lower, free.scales, free.sums, floors)
 
 
 def _proofs(parts: list[list[tuple[Unit, RowResults]]], dual: str, pool: Executor) -> list[list[ProvenRows | None]]:

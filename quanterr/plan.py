@@ -28,6 +28,9 @@ ROWS_PER_WIDE_UNIT = 512
 WIDEST_EXACT = 64
 #: Up to so many columns a search that the caller asks for is run.
 WIDEST_SEARCH = 128
+#: Nodes a row before a search leaves it open, between proven bounds. Few for pruned codes: what fine codes lose is
+#: hardly more than what the pruning loses, which is a bound already, and no search closes the rest.
+NODES, NODES_OF_PRUNED_CODES = 50_000_000, 100_000
 
 
 def units(
@@ -59,10 +62,10 @@ def units(
             rows = sum(len(piece.weight) for piece in pieces)
             for group in together.values():
                 per_row = np.repeat(np.array([scales[c] for c in group])[:, None], rows, axis=1)
+                nodes = NODES_OF_PRUNED_CODES if group[0].scaled and group[0].keep != 1 else NODES
                 unit = Unit(
-                    layer.name, chunk.index, tuple(group), pieces, per_row,
-                    search or BranchAndBound(max_nodes=50_000_000),
-                )  # fmt: skip
+                    layer.name, chunk.index, tuple(group), pieces, per_row, search or BranchAndBound(max_nodes=nodes)
+                )
                 if exact:
                     yield unit
                 else:

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .contestants import Method
 from .errors import QuanterrError
-from .report import Record, Report
+from .report import SPELT, Duel, Report
 
 # Okabe & Ito's palette, distinct under every common colour blindness; markers repeat the distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
@@ -55,19 +55,31 @@ def figure_4(report: Report) -> Figure:
     """Quantisation SNR against pruning SNR, one panel a bit-width (*Pruning vs Quantization*, figure 4).
 
     Each chunk is a rectangle from the achieved SNR to the limit on both axes, drawn as a point where both sides
-    are exact; above the diagonal quantisation is better, below it pruning.
+    are exact; above the diagonal the one on the vertical axis is better. Contestants that were named get one panel for
+    every two of them, others at equal storage one beside those of the two methods.
     """
-    bits = report.widths
+    panels: dict[tuple[int | None, str, str], list[Duel]] = {}
+    for duel in report.pairs():
+        panels.setdefault((duel.first.bits, duel.first.method, duel.second.method), []).append(duel)
+    places = sorted(panels, key=lambda place: place[0] or 0)
     layers = list(dict.fromkeys(r.layer for r in report.records))
-    across = min(4, len(bits))
-    down = math.ceil(len(bits) / across)
+    one_pair = {place[1:] for place in places} == {(Method.QUANTIZATION.value, Method.PRUNING.value)}
+    across = max(1, min(4, len(places)))
+    down = max(1, math.ceil(len(places) / across))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.7 * across + 0.4, 2.75 * down + 0.9), layout="constrained")
         axes = figure.subplots(down, across, squeeze=False).ravel()
-        for panel, width in zip(axes, bits, strict=False):
-            _panel(panel, [r for r in report.records if r.bits == width], layers)
-            panel.set_title(f"{width} bits · {100 - 6.25 * width:g} % pruned")
-        for panel in axes[len(bits) :]:
+        for panel, place in zip(axes, places, strict=False):
+            bits, *names = place
+            first, second = (SPELT.get(name, name) for name in names)
+            _panel(panel, panels[place], layers, (first, second))
+            if one_pair and bits is not None:
+                panel.set_title(f"{bits} bits · {100 - 6.25 * bits:g} % pruned")
+                continue
+            panel.set_title(f"{first} · {second}" if bits is None else f"{bits} bits: {first} · {second}", fontsize=8)
+            panel.set_xlabel(second, fontsize=8)
+            panel.set_ylabel(first, fontsize=8)
+        for panel in axes[len(places) :]:
             panel.set_axis_off()
         handles = [
             mpl.lines.Line2D([], [], color=COLOURS[i % 8], marker=MARKERS[i % 8], ls="", label=name)
@@ -75,24 +87,23 @@ def figure_4(report: Report) -> Figure:
         ]
         if len(layers) > LEGEND_LAYERS:
             figure.text(0.99, 0.01, f"{len(layers)} layers", ha="right", color="0.35")
-        elif len(bits) < len(axes):
+        elif len(places) < len(axes):
             axes[-1].legend(handles=handles, loc="center", frameon=False)
         else:
             figure.legend(handles=handles, loc="outside right center", frameon=False)
-        figure.supxlabel("pruning SNR (dB)", fontsize=10)
-        figure.supylabel("quantisation SNR (dB)", fontsize=10)
+        figure.supxlabel("pruning SNR (dB)" if one_pair else "SNR (dB)", fontsize=10)
+        figure.supylabel("quantisation SNR (dB)" if one_pair else "SNR (dB)", fontsize=10)
         if report.title:
             figure.suptitle(textwrap.fill(report.title, 36 * across), fontsize=11)
     return figure
 
 
-def _panel(axes: mpl.axes.Axes, records: list[Record], layers: list[str]) -> None:
-    pairs: dict[tuple[str, int], dict[str, Record]] = {}
-    for record in records:
-        pairs.setdefault((record.layer, record.chunk), {})[record.method] = record
+def _panel(axes: mpl.axes.Axes, duels: list[Duel], layers: list[str], names: tuple[str, str]) -> None:
+    """The first contestant upwards, the second one to the right."""
     ends: list[float] = []
-    for (layer, _), pair in pairs.items():
-        q, p = pair[Method.QUANTIZATION], pair[Method.PRUNING]
+    for duel in duels:
+        q, p = duel.first, duel.second
+        layer = q.layer
         corners = (p.snr_db, q.snr_db, p.snr_limit_db, q.snr_limit_db)
         if not all(map(math.isfinite, corners)):
             continue
@@ -112,5 +123,5 @@ def _panel(axes: mpl.axes.Axes, records: list[Record], layers: list[str]) -> Non
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
     axes.axline((0, 0), slope=1, color="0.35", lw=0.9, ls="--", zorder=0)
     along: Any = {"transform": axes.transAxes, "rotation": 45, "ha": "center", "va": "center", "color": "0.35"}
-    axes.text(0.68, 0.74, "quantisation better", fontsize=7, zorder=0, **along)
-    axes.text(0.74, 0.68, "pruning better", fontsize=7, zorder=0, **along)
+    axes.text(0.68, 0.74, f"{names[0]} better", fontsize=7, zorder=0, **along)
+    axes.text(0.74, 0.68, f"{names[1]} better", fontsize=7, zorder=0, **along)

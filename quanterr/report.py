@@ -26,6 +26,10 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"
 
 
+#: How prose spells a method.
+SPELT = {Outcome.QUANTIZATION.value: "quantisation"}
+
+
 def decibels(energy: float, error: float) -> float:
     """Signal-to-noise ratio 10 log₁₀(energy / error) in dB; ∞ for error 0, NaN when there is no signal either."""
     if error == 0:

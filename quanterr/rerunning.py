@@ -11,6 +11,8 @@ from bounds.result import CLOSED
 from bounds.verbs import Search
 
 from .certificates import Claim, LayerCertificate
+from .grams import shared_gram
+from .scale_free import rows_at_scale
 from .units import solve_rows
 
 SEARCHES: dict[str, Callable[..., Search]] = {"BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch}
@@ -41,3 +43,26 @@ def why_not_confirmed(
             yield f"{where}, row {rows.start + row}: the search finds error {upper!r}, below the lower value {lower!r}"
         elif not claim.by_dual[position, rows][row] and again < lower * (1 - CLOSED):
             yield f"{where}, row {rows.start + row}: the search proves {again!r} only, not the {lower!r} claimed"
+
+
+def why_scales_not_confirmed(certificate: LayerCertificate, claim: Claim, position: int) -> Iterator[str]:
+    """Every scale at which the search does not give the lower value again on which those for all scales rest."""
+    free = claim.any_scale[position] if claim.any_scale else None
+    if free is None:
+        return
+    budget = {name: math.inf if v is None else v for name, v in claim.search.items() if name != "method"}
+    search = SEARCHES[claim.search["method"]](**budget)
+    parts = [
+        (shared_gram(certificate.grams[position][group]), rows, columns)
+        for place, group, rows, columns in certificate.pieces() if place == position
+    ]  # fmt: skip
+    for scale, claimed in zip(free.scales.tolist(), free.sums.tolist(), strict=True):
+        again = sum(
+            rows_at_scale(gram, certificate.weight[rows, columns], claim.feasible[position], search, scale)[0].sum()
+            for gram, rows, columns in parts
+        )
+        if again < claimed * (1 - CLOSED):
+            yield (
+                f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.heading}: at the scale "
+                f"{scale!r} the search proves {again!r} only, not the {claimed!r} claimed"
+            )

@@ -1,60 +1,147 @@
-"""The verdict table for terminals."""
+"""The verdict tables for terminals."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 
-from .report import Outcome, Report, Verdict
+from .contestants import COMPOUND
+from .judging import Winner, mask_cost, winners
+from .report import SPELT, Duel, Outcome, Record, Report
 
 LETTER = {Outcome.QUANTIZATION: "Q", Outcome.PRUNING: "P", Outcome.UNDECIDED: "?"}
-COLOUR = {Outcome.QUANTIZATION: "blue", Outcome.PRUNING: "yellow", Outcome.UNDECIDED: "default"}
+LETTERS = {**{outcome.value: letter for outcome, letter in LETTER.items()}, COMPOUND: "C"}
+COLOUR = {Outcome.QUANTIZATION.value: "blue", Outcome.PRUNING.value: "yellow", COMPOUND: "magenta"}
 
 
-def verdict_table(report: Report) -> Table:
-    """One line a layer, one column a bit-width: who wins the chunks, and by how many dB at least."""
-    bits = report.widths
-    cells: dict[tuple[str, int], list[Verdict]] = defaultdict(list)
-    for verdict in report.judged():
-        cells[verdict.layer, verdict.bits].append(verdict)
-    table = Table(
-        title="Better whatever the algorithm: [blue]Q[/]uantisation or [yellow]P[/]runing, by so many dB at least",
-        caption="proven for every chunk counted; ? = undecided, by so many dB at most",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+def verdict_table(report: Report) -> RenderableType:
+    """One line a layer, one column a bit-width: who wins the chunks, and by how many dB at least.
+
+    Contestants that were named have one column, and a table of every two of them beside it.
+    """
+    if report.widths:
+        return _layers(report)
+    return Group(_layers(report), _duels(report))
+
+
+def _layers(report: Report) -> Table:
+    columns: list[int | None] = [*report.widths] or [None]
+    cells: dict[tuple[str, int | None], list[Winner]] = defaultdict(list)
+    for winner in winners(report):
+        cells[winner.layer, winner.bits].append(winner)
+    found = [winner for group in cells.values() for winner in group]
+    table = Table(title=_title(report), caption=_caption(report, found), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("layer", overflow="fold", min_width=12)
     table.add_column("chunks", justify="right")
-    for width in bits:
-        table.add_column(f"{width} bits", justify="right", no_wrap=True)
+    for width in columns:
+        table.add_column("best of all" if width is None else f"{width} bits", justify="right", no_wrap=True)
     for layer in dict.fromkeys(record.layer for record in report.records):
-        row = [cells[layer, width] for width in bits]
+        row = [cells[layer, width] for width in columns]
         table.add_row(layer, str(len(row[0])), *map(_cell, row))
     return table
 
 
-def _cell(verdicts: list[Verdict]) -> str:
-    """`Q 6.1` where all chunks agree, else one line an outcome with its count: `5 Q 6.1`, `1 P 0.2`."""
-    lines = []
-    for outcome in Outcome:
-        margins = [verdict.margin_db for verdict in verdicts if verdict.outcome is outcome]
-        if margins:
-            count = "" if len(margins) == len(verdicts) else f"{len(margins)} "
-            lines.append(f"{count}[{COLOUR[outcome]}]{LETTER[outcome]}[/] {min(margins):.1f}")
-    return "\n".join(lines)
+def _title(report: Report) -> str:
+    if not report.widths:
+        return "Better than every other contestant whatever the algorithm, by so many dB at least"
+    names = [m for m in dict.fromkeys(r.method for r in report.records) if m in LETTERS]
+    words = [f"[{COLOUR[m]}]{LETTERS[m]}[/]{SPELT.get(m, m)[1:]}" for m in names]
+    return f"Better whatever the algorithm: {', '.join(words[:-1])} or {words[-1]}, by so many dB at least"
+
+
+def _caption(report: Report, found: list[Winner]) -> str:
+    parts = ["proven for every chunk counted; ? = undecided, by so many dB at most"]
+    if any(winner.at_scale for winner in found):
+        parts.append("( ) = better at this scale; open for other scales")
+    if (cost := mask_cost(report.records)) is not None:
+        parts.append(
+            "storage without the mask of pruned weights, as in the paper"
+            if cost == 0
+            else "storage with a mask of one bit a weight"
+        )
+    return "; ".join(parts)
+
+
+def _cell(found: list[Winner]) -> str:
+    """`Q 6.1` where all chunks agree, else one line an outcome with its count: `5 Q 6.1`, `1 (P) -0.2`."""
+    groups: dict[str, list[float]] = {}
+    for winner in sorted(found, key=lambda w: (not w.method, not w.at_scale)):
+        groups.setdefault(_name(winner), []).append(winner.margin_db)
+    return "\n".join(
+        f"{'' if len(margins) == len(found) else f'{len(margins)} '}{name} {min(margins):.1f}"
+        for name, margins in groups.items()
+    )
+
+
+def _name(winner: Winner) -> str:
+    if winner.method:
+        return _coloured(winner.method)
+    return f"({_coloured(winner.at_scale)})" if winner.at_scale else "?"
+
+
+def _coloured(method: str) -> str:
+    name = LETTERS.get(method, method)
+    return f"[{COLOUR[method]}]{name}[/]" if method in COLOUR else name
+
+
+def _duels(report: Report) -> Table:
+    """One line for every two contestants: on how many chunks of all layers which is better."""
+    of = {record.method: record for record in reversed(report.records)}  # the first of each: a whole chunk
+    of = {record.method: of[record.method] for record in report.records}
+    table = Table(
+        title="Every two of them: on how many chunks which is better, by so many dB at least",
+        caption="bits a weight: " + "; ".join(f"{method} {storage(record)}" for method, record in of.items()),
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    for name in ("this", "that"):
+        table.add_column(name, no_wrap=True)
+    for name in ("this is better", "that is better", "undecided", "at this scale"):
+        table.add_column(name, justify="right")
+    found: dict[tuple[str, str], list[Duel]] = defaultdict(list)
+    for duel in report.pairs():
+        found[duel.first.method, duel.second.method].append(duel)
+    for (first, second), duels in found.items():
+        cells = [_smallest([d.margin_db for d in duels if d.better == m]) for m in (first, second)]
+        open_duels = [d for d in duels if not d.better]
+        here = [f"{n} {m}" for m in (first, second) if (n := sum(d.at_scale == m for d in open_duels))]
+        table.add_row(first, second, *cells, _smallest([d.margin_db for d in open_duels]), "\n".join(here))
+    return table
+
+
+def _smallest(margins: list[float]) -> str:
+    return f"{len(margins)}  {min(margins):.1f}" if margins else ""
+
+
+def storage(record: Record) -> str:
+    """Bits a weight, and those of the mask beside."""
+    if record.storage is None:
+        return "unknown"
+    return f"{record.storage:.3g}" + (f" + {record.mask_bits:.2g} for the mask" if record.mask_bits else "")
 
 
 def summary(report: Report) -> str:
     """The counts of verdicts, and what they rest on."""
-    count = Counter(v.outcome for v in report.judged())
+    found = list(winners(report))
     rows = sum(record.rows for record in report.records)
     open_rows = sum(record.open_rows for record in report.records)
     proof = "every optimum proven by search" if open_rows == 0 else f"{open_rows:,} left open, between proven bounds"
+    where = "layer × chunk × bits" if report.widths else "layer × chunk"
     return (
-        f"{count.total()} comparisons (layer × chunk × bits): {count[Outcome.QUANTIZATION]} for quantisation, "
-        f"{count[Outcome.PRUNING]} for pruning, {count[Outcome.UNDECIDED]} undecided. "
+        f"{len(found)} comparisons ({where}): {', '.join(_counts(report, found))}. "
         f"{rows:,} row problems, {proof}; {sum(r.seconds for r in report.records):.0f} processor seconds. "
         "A chunk's verdict speaks of the chunk alone."
     )
+
+
+def _counts(report: Report, found: list[Winner]) -> Iterator[str]:
+    count = Counter(winner.method for winner in found)
+    for method in dict.fromkeys(record.method for record in report.records):
+        yield f"{count[method]} for {SPELT.get(method, method)}"
+    here = Counter(winner.at_scale for winner in found if winner.at_scale)
+    parts = [f"{number} {SPELT.get(method, method)}" for method, number in here.items()]
+    aside = f" (at this scale {' and '.join(parts)}; open for other scales)" if parts else ""
+    yield f"{count['']} undecided{aside}"

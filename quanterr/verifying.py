@@ -8,8 +8,11 @@ from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from bounds.feasible import Feasible
 
+from .any_scale import at_any_scale, bound_for_every_scale, surroundings
 from .certificates import Claim, LayerCertificate, read
 from .contestants import MASK_COSTS, at_storage, named
 from .errors import InputError
@@ -29,6 +32,7 @@ class Sums:
     dual : lower value proven here, None where the file has no proof of some row
     lower : lower value claimed, which may need a rerun
     search_rows : rows whose claimed lower value rests on a search
+    any_scale : lower value claimed for every scale, 0 where nothing is; None where there is no scale to choose
     """
 
     rows: int = 0
@@ -36,6 +40,7 @@ class Sums:
     dual: Fraction | None = Fraction(0)
     lower: Fraction = Fraction(0)
     search_rows: int = 0
+    any_scale: Fraction | None = None
 
 
 @dataclass
@@ -63,6 +68,12 @@ class Verification:
         """Claimed lower values that rest on a search."""
         return sum(s.search_rows for s in self.sums.values())
 
+    @property
+    def scales(self) -> int:
+        """Sums at single scales on which the lower values for every scale rest; they are searched for."""
+        free = [part for claim in self.certificate.claims for part in claim.any_scale]
+        return sum(len(part.scales) for part in free if part is not None)
+
     def margins(self, *, proven: bool) -> dict[Place, tuple[str, float]]:
         """(better method or "undecided", ratio of the errors) for every chunk and bit-width that has both methods.
 
@@ -83,6 +94,9 @@ class Verification:
 
 
 def _limit(sums: Sums, proven: bool) -> Fraction:
+    """What a rival must stay below: at every scale, which rests on searches, where there is one to choose."""
+    if sums.any_scale is not None:
+        return Fraction(0) if proven else min(sums.any_scale, sums.lower)
     return (Fraction(0) if sums.dual is None else sums.dual) if proven else sums.lower
 
 
@@ -153,14 +167,54 @@ def verify(
         index = certificate.indices[position]
         part = _Part(certificate, claim, position, group, rows, columns)
         result.failures += part.check(semidefinite, result.sums.setdefault((claim.method, index, claim.bits), Sums()))
+        if group == certificate.groups - 1:
+            sums = result.sums[claim.method, index, claim.bits]
+            result.failures += why_not_for_every_scale(certificate, claim, position, sums, semidefinite)
         if rerun and not result.failures:
-            from .rerunning import why_not_confirmed
+            from .rerunning import why_not_confirmed, why_scales_not_confirmed
 
             result.failures += why_not_confirmed(certificate, claim, position, group, rows, columns)
+            if group == certificate.groups - 1:
+                result.failures += why_scales_not_confirmed(certificate, claim, position)
         if progress is not None:
             progress(done + 1, len(tasks))
     result.rerun = rerun and not result.failures
     return result
+
+
+def why_not_for_every_scale(
+    certificate: LayerCertificate, claim: Claim, position: int, sums: Sums, semidefinite: dict[bytes, str]
+) -> Iterator[str]:
+    """Every reason why the lower value for all scales does not follow from those at single ones; else it is noted."""
+    if claim.scale is None:
+        return
+    sums.any_scale = Fraction(0)
+    free = claim.any_scale[position] if claim.any_scale else None
+    if free is None:
+        return
+    where = f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.heading}"
+    energies: list[list[tuple[Fraction, Fraction]]] = []
+    grams = list(certificate.grams[position])
+    for place, group, rows, columns in certificate.pieces():
+        if place != position:
+            continue
+        weight, gram = certificate.weight[rows, columns], grams[group]
+        energies.append([(e, e) for e in achieved(gram, weight, None, np.zeros(weight.shape))])
+        diagonal = np.nextafter(free.floors[group] * gram.diagonal(), np.inf)
+        key = b"floor" + position.to_bytes(4, "big") + group.to_bytes(4, "big") + diagonal.tobytes()
+        if key not in semidefinite:
+            semidefinite[key] = why_not_proven(gram, np.where(gram.diagonal() > 0, diagonal, 0.0))
+        if semidefinite[key]:
+            yield f"{where}: gram − λ diag(gram), λ = {free.floors[group]!r}: {semidefinite[key]}"
+            return
+    codes = at_any_scale(claim.feasible[position])
+    around = surroundings(codes, grams, energies, [Fraction(float(v)) for v in free.floors])
+    value = Fraction(0) if around is None else bound_for_every_scale(free.scales.tolist(), free.sums.tolist(), around)
+    if free.lower > value:
+        yield f"{where}: the scales prove {float(value)!r} for every scale, not the {free.lower!r} claimed"
+    if free.lower > sums.upper:
+        yield f"{where}: the lower value for every scale exceeds the error achieved"
+    sums.any_scale = Fraction(free.lower)
 
 
 @dataclass(frozen=True)

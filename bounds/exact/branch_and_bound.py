@@ -10,13 +10,13 @@ from ..feasible import BlockSparse, Codebook, IntegerBox, NofM, Sparse, SparseIn
 from ..gram import Array
 from ..problem import LeastSquares
 from ..result import Solution
-from . import best_subset, codes, enumeration, group_subset
+from . import best_subset, codes, enumeration, group_subset, pruned_codes
 
 #: The search of each feasible set.
 TREES = {
     IntegerBox: enumeration.solve,
     Codebook: codes.solve,
-    SparseIntegerBox: codes.solve,
+    SparseIntegerBox: pruned_codes.solve,
     Sparse: best_subset.solve,
     NofM: group_subset.solve,
     BlockSparse: group_subset.solve,

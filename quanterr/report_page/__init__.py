@@ -15,17 +15,22 @@ import base64
 import hashlib
 import html
 import json
+from collections import Counter
 from importlib import resources
 from string import Template
 
 from ..errors import QuanterrError
-from ..report import Outcome, Report
+from ..judging import mask_cost, winners
+from ..report import SPELT, Record, Report
+from ..table import storage
 from .heat import table
-from .layers import LayerPage, layer_pages
+from .layers import LayerPage, columns_of, layer_pages
 from .payload import payload
 
 STYLES = ("heat.css", "page.css")
 SCRIPTS = ("plot.js", "page.js")
+#: Colours of tiles.
+KINDS = {"quantization": "q", "pruning": "p"}
 
 
 def page(report: Report) -> bytes:
@@ -39,7 +44,8 @@ def page(report: Report) -> bytes:
     from .. import __version__
 
     layers = _layers(report)
-    bits = report.widths
+    columns = columns_of(layers)
+    first, second = ("quantisation", "pruning") if report.widths else ("the first", "the second")
     style, script = ("\n".join(map(_part, names)) for names in (STYLES, SCRIPTS))
     content = Template(_part("page.html")).substitute(
         title=html.escape(report.title or "Quantisation or pruning"),
@@ -48,10 +54,15 @@ def page(report: Report) -> bytes:
         script=script,
         script_hash=_hash(script),
         summary=_summary(report, layers),
-        bits="".join(f"<option value='{width}'>{width} bits</option>" for width in bits),
-        table=table(layers, bits, interactive=True),
+        bits="".join(f"<option value='{html.escape(str(c.key))}'>{html.escape(c.label)}</option>" for c in columns),
+        axis="Bits" if report.widths else "Compared",
+        first=first,
+        second=second,
+        lead=html.escape(_lead(report)),
+        storage=html.escape(_storage(report)),
+        table=table(layers, columns, interactive=True),
         refused=_refused(report.refused),
-        data=_json_for_html(payload(layers, bits)),
+        data=_json_for_html(payload(layers, columns)),
         version=html.escape(__version__),
     )
     # A lone surrogate, possible in a layer's name, becomes the replacement character instead of an error.
@@ -61,10 +72,10 @@ def page(report: Report) -> bytes:
 def fragment(report: Report) -> str:
     """The heat map alone, for notebooks: no scripts."""
     layers = _layers(report)
-    bits = report.widths
+    columns = columns_of(layers)
     return (
         f"<style>{_part('heat.css')}</style><div class='quanterr' style='overflow:auto;max-height:40em'>"
-        f"{table(layers, bits, interactive=False)}</div>"
+        f"{table(layers, columns, interactive=False)}</div>"
     )
 
 
@@ -89,22 +100,51 @@ def _json_for_html(value: object) -> str:
 
 
 def _summary(report: Report, layers: list[LayerPage]) -> str:
-    verdicts = [pair.verdict.outcome for layer in layers for pairs in layer.pairs.values() for pair in pairs]
+    found = list(winners(report))
+    count = Counter(winner.method for winner in found)
     whole = sum(layer.whole for layer in layers)
     open_rows = sum(record.open_rows for record in report.records)
     rows = sum(record.rows for record in report.records)
-    counts = (
-        (f"{verdicts.count(Outcome.QUANTIZATION):,}", "for quantisation", "q"),
-        (f"{verdicts.count(Outcome.PRUNING):,}", "for pruning", "p"),
-        (f"{verdicts.count(Outcome.UNDECIDED):,}", "undecided", "u"),
+    methods = dict.fromkeys(record.method for record in report.records)
+    counts = [(f"{count[m]:,}", f"for {SPELT.get(m, m)}", KINDS.get(m, "x")) for m in methods]
+    counts.append((f"{count['']:,}", "undecided", "u"))
+    tiles = "".join(
+        f"<li class='tile {kind}'><b>{number}</b> {html.escape(what)}</li>" for number, what, kind in counts
     )
-    tiles = "".join(f"<li class='tile {kind}'><b>{number}</b> {what}</li>" for number, what, kind in counts)
     proof = "every optimum proven by search" if not open_rows else f"{open_rows:,} left open, between proven bounds"
+    where = " at one bit-width" if report.widths else ""
+    here = sum(bool(winner.at_scale) for winner in found)
+    aside = (
+        f" {here:,} of the undecided ones are decided at the scale of the run, open for other scales." if here else ""
+    )
     return (
-        f"<ul class='tiles'>{tiles}</ul><p class='summary'>{len(verdicts):,} comparisons of {len(layers):,} layers, "
+        f"<ul class='tiles'>{tiles}</ul><p class='summary'>{len(found):,} comparisons of {len(layers):,} layers, "
         "each of one chunk "
-        f"of columns (or of a whole layer: {whole:,} of the layers) at one bit-width. {rows:,} row problems, {proof}; "
+        f"of columns (or of a whole layer: {whole:,} of the layers){where}.{aside} {rows:,} row problems, {proof}; "
         f"{sum(record.seconds for record in report.records):,.0f} processor seconds.</p>"
+    )
+
+
+def _lead(report: Report) -> str:
+    if report.widths:
+        return "For each layer: is quantisation or pruning the better compression, whatever algorithm is used?"
+    return "For each layer and every two contestants: which is the better compression, whatever algorithm is used?"
+
+
+def _storage(report: Report) -> str:
+    """What the comparison counts as storage."""
+    first: dict[str, Record] = {}
+    for record in report.records:
+        first.setdefault(record.method, record)
+    if not report.widths:
+        return "Bits a weight: " + "; ".join(f"{method} {storage(record)}" for method, record in first.items()) + "."
+    cost = mask_cost(report.records)
+    if cost is None:
+        return ""
+    return (
+        "The mask that says which weights are kept is free, as in the paper."
+        if cost == 0
+        else "The mask that says which weights are kept counts one bit a weight: pruning keeps ⌊n (b − 1) / 16⌋."
     )
 
 

@@ -5,33 +5,54 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..contestants import Method
-from ..report import LayerFacts, Record, Report, Verdict
+from ..report import SPELT, Duel, LayerFacts, Record, Report
+
+EQUAL_STORAGE = (Method.QUANTIZATION.value, Method.PRUNING.value)
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Both sides of one chunk at one bit-width, and their verdict."""
+class Column:
+    """Two contestants that are compared on every layer: one column of the heat map."""
 
-    quantization: Record
-    pruning: Record
-    verdict: Verdict
+    bits: int | None
+    first: str
+    second: str
+
+    @property
+    def key(self) -> int | str:
+        """The bit-width where quantisation meets pruning, else the label."""
+        return self.bits if self.bits is not None and (self.first, self.second) == EQUAL_STORAGE else self.label
+
+    @property
+    def label(self) -> str:
+        names = " · ".join(self.names)
+        if self.bits is None:
+            return names
+        return f"{self.bits} bits" if (self.first, self.second) == EQUAL_STORAGE else f"{self.bits} bits: {names}"
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """As prose spells them."""
+        return SPELT.get(self.first, self.first), SPELT.get(self.second, self.second)
 
 
 @dataclass(frozen=True)
 class LayerPage:
-    """One layer: its pairs by bit-width, chunks in order.
+    """One layer: its duels by column, chunks in order.
 
     `whole`: every record takes all columns, so that verdicts speak of the layer; known only with the layer's facts.
     """
 
     name: str
     facts: LayerFacts | None
-    pairs: dict[int, list[Pair]]
+    duels: dict[Column, list[Duel]]
     whole: bool
 
     @property
     def records(self) -> list[Record]:
-        return [side for pairs in self.pairs.values() for pair in pairs for side in (pair.quantization, pair.pruning)]
+        """Each once."""
+        sides = [side for duels in self.duels.values() for duel in duels for side in (duel.first, duel.second)]
+        return list({(side.chunk, side.bits, side.method): side for side in sides}.values())
 
     @property
     def chunks(self) -> int:
@@ -44,19 +65,25 @@ def layer_pages(report: Report) -> list[LayerPage]:
     Raises
     ------
     QuanterrError
-        A record lacks its other side.
+        A record at equal storage lacks its other side.
     """
-    sides = {(r.layer, r.chunk, r.bits, r.method): r for r in report.records}
-    pairs: dict[str, dict[int, list[Pair]]] = {}
-    for verdict in report.judged():
-        place = (verdict.layer, verdict.chunk, verdict.bits)
-        pair = Pair(sides[*place, Method.QUANTIZATION.value], sides[*place, Method.PRUNING.value], verdict)
-        pairs.setdefault(verdict.layer, {}).setdefault(verdict.bits, []).append(pair)
+    for _ in report.judged():
+        pass  # refuses what lacks a side
+    duels: dict[str, dict[Column, list[Duel]]] = {}
+    for duel in report.pairs():
+        column = Column(duel.first.bits, duel.first.method, duel.second.method)
+        duels.setdefault(duel.first.layer, {}).setdefault(column, []).append(duel)
     facts = {known.layer: known for known in report.layers}
-    return [_page(name, facts.get(name), by_bits) for name, by_bits in pairs.items()]
+    return [_page(name, facts.get(name), by_column) for name, by_column in duels.items()]
 
 
-def _page(name: str, facts: LayerFacts | None, by_bits: dict[int, list[Pair]]) -> LayerPage:
-    ordered = {bits: sorted(pairs, key=lambda pair: pair.verdict.chunk) for bits, pairs in sorted(by_bits.items())}
-    columns = {pair.pruning.columns for pairs in ordered.values() for pair in pairs}
+def columns_of(layers: list[LayerPage]) -> list[Column]:
+    """All columns: quantisation against pruning by bit-width, then the others."""
+    found = dict.fromkeys(column for layer in layers for column in layer.duels)
+    return sorted(found, key=lambda c: ((c.first, c.second) != EQUAL_STORAGE, c.bits or 0))
+
+
+def _page(name: str, facts: LayerFacts | None, by_column: dict[Column, list[Duel]]) -> LayerPage:
+    ordered = {column: sorted(duels, key=lambda duel: duel.first.chunk) for column, duels in by_column.items()}
+    columns = {duel.second.columns for duels in ordered.values() for duel in duels}
     return LayerPage(name, facts, ordered, facts is not None and columns == {facts.columns})

@@ -2,13 +2,17 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const find = (id) => document.getElementById(id);
 const table = document.querySelector("table.heat");
 const bodies = [...table.tBodies];
-const WORD = { Q: "quantisation", P: "pruning", "?": "undecided" };
-
+// Q: the first of the two that a column compares is better, P: the second.
+const word = (at, letter) => ({ Q: data.names[at][0], P: data.names[at][1], "?": "undecided" })[letter];
 // Numbers come in thousandths of a dB; infinities are text, what is undefined is null.
 const dB = (value) =>
   value === null ? "undefined" : typeof value === "string" ? value : (value / 1000).toFixed(3).replace("-", "−");
 const real = (value) => (typeof value === "number" ? value / 1000 : value === "∞" ? Infinity : value === "−∞" ? -Infinity : NaN);
 const pick = (column, i) => (Array.isArray(column) ? column[i] : column);
+const verdictText = (at, cell, i) => {
+  const here = pick(cell.here, i);
+  return word(at, cell.verdict[i]) + (here ? ` (${word(at, here)} at this scale; open for other scales)` : "");
+};
 // Above zero for quantisation, below for pruning; an undecided chunk proves neither and counts as zero.
 const signed = (cell, i) => ({ Q: 1, P: -1, "?": 0 })[cell.verdict[i]] * Math.max(real(cell.margin[i]), 0) || 0;
 const scopeOf = (layer, cell, i) => (layer.whole ? "whole layer" : `chunk ${cell.chunk[i]}`);
@@ -20,7 +24,7 @@ const state = { text: "", verdict: "", bits: "", key: null, down: false };
 // ---- filter and sort ----
 
 function widths() {
-  return data.bits.map((_, i) => i).filter((i) => state.bits === "" || data.bits[i] === +state.bits);
+  return data.bits.map((_, i) => i).filter((i) => state.bits === "" || String(data.bits[i]) === state.bits);
 }
 
 function fits(layer) {
@@ -64,7 +68,7 @@ function keyOf(layer, key) {
   if (key === "chunks") return layer.whole ? 0 : new Set(whole.flatMap((cell) => cell.chunk)).size;
   if (key === "kurtosis") return layer.facts?.kurtosis ?? -Infinity;
   if (key === "open" || key === "seconds") return total(key);
-  const cell = layer.cells[data.bits.indexOf(+key.slice(5))];
+  const cell = layer.cells[data.bits.findIndex((name) => String(name) === key.slice(5))];
   return cell ? Math.min(...cell.chunk.map((_, i) => signed(cell, i))) : -Infinity;
 }
 
@@ -93,7 +97,7 @@ function sort(header) {
 
 function snrText({ layer, at, i }) {
   const cell = layer.cells[at];
-  return `${layer.name}, ${scopeOf(layer, cell, i)}: ${WORD[cell.verdict[i]]}, margin ${dB(cell.margin[i])} dB`;
+  return `${layer.name}, ${scopeOf(layer, cell, i)}: ${verdictText(at, cell, i)}, margin ${dB(cell.margin[i])} dB`;
 }
 
 const revealMark = ({ layer, at }) => reveal(layer, data.bits[at]);
@@ -115,9 +119,10 @@ function* snrMarks(layer, at, named) {
 function snrPanel(at, marks) {
   const range = spread(marks.flatMap((m) => [m.x, m.y, m.x1, m.y1, ...(m.from ?? [])]));
   const count = (letter) => marks.filter((m) => m.kind === letter).length;
-  const label = `${data.bits[at]} bits, quantisation SNR against pruning SNR: ${count("Q")} for quantisation, ${count("P")} for pruning, ${count("?")} undecided`;
-  const title = `${data.bits[at]} bits · ${100 - 6.25 * data.bits[at]} % pruned`;
-  return panel({ title, label, xs: range, ys: range, marks, diagonal: true });
+  const [first, second] = data.names[at];
+  const label = `${data.labels[at]}, ${first} SNR against ${second} SNR: ${count("Q")} for ${first}, ${count("P")} for ${second}, ${count("?")} undecided`;
+  const title = data.labels[at];
+  return panel({ title, label, xs: range, ys: range, marks, diagonal: true, names: [`${second} (dB)`, `${first} (dB)`] });
 }
 
 function kurtosisPanel(at, layers) {
@@ -142,8 +147,8 @@ function kurtosisPanel(at, layers) {
   const vertical = even === null ? null : Math.log10(even);
   const logs = marks.map((m) => m.x).concat(vertical ?? []);
   const xs = logs.length ? [Math.min(...logs) - 0.06, Math.max(...logs) + 0.06] : [0, 1];
-  const label = `${data.bits[at]} bits, margin against kurtosis of the weights, ${marks.length} layers; theory's break-even at ${even}`;
-  const title = `${data.bits[at]} bits` + (even === null ? "" : ` · theory even at ${decimal(even)}`);
+  const label = `${data.labels[at]}, margin against kurtosis of the weights, ${marks.length} layers; theory's break-even at ${even}`;
+  const title = data.labels[at] + (even === null ? "" : ` · theory even at ${decimal(even)}`);
   const ys = spread(marks.flatMap((m) => [m.y, m.y1, 0]));
   return panel({ title, label, xs, ys, marks, zero: true, vertical, logarithmic: true });
 }
@@ -187,20 +192,20 @@ function recordTable(layer, at) {
   const th = (text, more = {}) => make("th", { scope: "col", ...more }, text);
   const columns = ["start (estimate)", "achieved", "limit", "proof", "seconds"];
   const head = make("thead", {},
-    make("tr", {}, make("td", { colspan: 4 }), ...["quantisation SNR (dB)", "pruning SNR (dB)"].map((name) =>
-      th(name, { scope: "colgroup", colspan: 5, class: "first words" }))),
+    make("tr", {}, make("td", { colspan: 4 }), ...data.names[at].map((name) =>
+      th(`${name} SNR (dB)`, { scope: "colgroup", colspan: 5, class: "first words" }))),
     make("tr", {}, th("scope"), th("columns"), th("verdict", { class: "words" }), th("margin (dB)"),
       ...[0, 1].flatMap(() => columns.map((name, i) => th(name, i ? (i === 3 ? { class: "words" } : {}) : { class: "first" })))));
   const rows = cell.chunk.map((_, i) => {
     const td = (text, kind) => make("td", kind ? { class: kind } : {}, String(text));
     const sides = [cell.q, cell.p].flatMap((side) => [
-      td(dB(side.start[i]), "first"), td(dB(side.achieved[i])), td(dB(side.limit[i])),
+      td(dB(side.start[i]), "first"), td(dB(side.achieved[i])), td(dB(side.limit[i]) + (pick(side.any, i) ? ` (any scale ${dB(pick(side.any, i))})` : "")),
       td(proof(side, i, layer.rows), "words"), td(side.seconds[i]),
     ]);
     return make("tr", {}, make("th", { scope: "row" }, scopeOf(layer, cell, i)), td(pick(cell.columns, i)),
-      td(WORD[cell.verdict[i]], "words"), td(dB(cell.margin[i])), ...sides);
+      td(verdictText(at, cell, i), "words"), td(dB(cell.margin[i])), ...sides);
   });
-  const caption = make("caption", {}, `${layer.name} at ${data.bits[at]} bits; `,
+  const caption = make("caption", {}, `${layer.name}${typeof data.bits[at] === "number" ? " at" : ","} ${data.labels[at]}; `,
     layer.whole ? "all columns together: a claim about the layer." : "each verdict speaks of its chunk alone.");
   return make("table", { class: "records" }, caption, head, make("tbody", {}, ...rows));
 }
@@ -214,7 +219,7 @@ function detail(layer, bits) {
     const input = make("input", { type: "radio", name: group, value: data.bits[at] });
     input.checked = at === chosen;
     input.addEventListener("change", () => wide.replaceChildren(recordTable(layer, at)));
-    return make("label", {}, input, `${data.bits[at]} bits`);
+    return make("label", {}, input, data.labels[at]);
   });
   wide.append(recordTable(layer, chosen));
   const claim = layer.whole
@@ -224,7 +229,7 @@ function detail(layer, bits) {
   return make("div", {}, make("h3", {}, layer.name), make("p", {}, claim), ...facts(layer),
     make("figure", {}, make("div", { class: "panels" }, ...panels), make("figcaption", {},
       "From what is achieved to the limit on both axes: a rectangle, or a single mark where both sides are exact; " +
-      "the thin line comes from the search's start. Above the diagonal quantisation is better.")),
+      "the thin line comes from the search's start. Above the diagonal the one on the vertical axis is better.")),
     make("fieldset", {}, make("legend", {}, "Records at"), ...choices), wide);
 }
 
@@ -265,7 +270,7 @@ table.addEventListener("click", (event) => {
   const row = event.target.closest(".heat > tbody > tr:first-child");
   if (!row || row.parentElement.parentElement !== table || String(getSelection())) return;
   const cell = event.target.closest("td");
-  const bits = cell ? data.bits[cell.cellIndex - FIRST_BITS] : +state.bits;
+  const bits = cell ? data.bits[cell.cellIndex - FIRST_BITS] : data.bits.find((name) => String(name) === state.bits);
   toggle(row.parentElement, bits);
 });
 new IntersectionObserver(([entry]) => {

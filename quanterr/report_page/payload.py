@@ -8,57 +8,67 @@ from dataclasses import asdict
 from functools import partial
 
 from ..errors import InputError
-from ..report import Record, decibels
+from ..report import Duel, Record, decibels
 from ..scan.rule import break_even_range
-from ..table import LETTER
-from .layers import LayerPage, Pair
+from .layers import EQUAL_STORAGE, Column, LayerPage
 
 Number = int | float | str | None
 
 
-def payload(layers: Sequence[LayerPage], bits: Sequence[int]) -> dict[str, object]:
-    """All layers, and the kurtosis at which theory expects pruning to become better, one for each of `bits`.
+def payload(layers: Sequence[LayerPage], columns: Sequence[Column]) -> dict[str, object]:
+    """All layers, and what is compared in each of `columns`.
 
-    What an algorithm achieves and margins are rounded down, limits up, so that every printed number is still proven.
+    `breakEven` is the kurtosis at which theory expects pruning to become better. What an algorithm achieves and margins
+    are rounded down, limits up, so that every printed number is still proven.
     """
     known = any(layer.facts is not None for layer in layers)
     return {
-        "bits": list(bits),
-        "breakEven": [_break_even(width) if known else None for width in bits],
-        "layers": [_layer(layer, bits) for layer in layers],
+        "bits": [column.key for column in columns],
+        "labels": [column.label for column in columns],
+        "names": [column.names for column in columns],
+        "breakEven": [_break_even(column) if known else None for column in columns],
+        "layers": [_layer(layer, columns) for layer in layers],
     }
 
 
-def _break_even(bits: int) -> Number:
+def _break_even(column: Column) -> Number:
+    if column.bits is None or (column.first, column.second) != EQUAL_STORAGE:
+        return None
     try:
-        return float(f"{break_even_range(bits).kurtosis:.5g}")
+        return float(f"{break_even_range(column.bits).kurtosis:.5g}")
     except InputError:
         return None
 
 
-def _layer(layer: LayerPage, bits: Sequence[int]) -> dict[str, object]:
-    first = next(iter(layer.pairs.values()))
+def _layer(layer: LayerPage, columns: Sequence[Column]) -> dict[str, object]:
+    first = next(iter(layer.duels.values()))
     facts = asdict(layer.facts) if layer.facts is not None else None
     if facts is not None:
         del facts["layer"]
     return {
         "name": layer.name,
         "whole": layer.whole,
-        "rows": first[0].pruning.rows,
+        "rows": first[0].second.rows,
         "facts": facts,
-        "cells": [_cell(layer.pairs[width]) if width in layer.pairs else None for width in bits],
+        "cells": [_cell(layer.duels[column]) if column in layer.duels else None for column in columns],
     }
 
 
-def _cell(pairs: list[Pair]) -> dict[str, object]:
+def _cell(duels: list[Duel]) -> dict[str, object]:
+    """`Q`: the first of the two is better, `P`: the second; `here` the same for the scale of the run only."""
     return {
-        "chunk": [pair.verdict.chunk for pair in pairs],
-        "columns": _shared([pair.pruning.columns for pair in pairs]),
-        "verdict": "".join(LETTER[pair.verdict.outcome] for pair in pairs),
-        "margin": [_milli(pair.verdict.margin_db, math.floor) for pair in pairs],
-        "q": _side([pair.quantization for pair in pairs]),
-        "p": _side([pair.pruning for pair in pairs]),
+        "chunk": [duel.first.chunk for duel in duels],
+        "columns": _shared([duel.second.columns for duel in duels]),
+        "verdict": "".join(_letter(duel, duel.better) or "?" for duel in duels),
+        "here": _shared([_letter(duel, duel.at_scale) for duel in duels]),
+        "margin": [_milli(duel.margin_db, math.floor) for duel in duels],
+        "q": _side([duel.first for duel in duels]),
+        "p": _side([duel.second for duel in duels]),
     }
+
+
+def _letter(duel: Duel, method: str) -> str:
+    return {duel.first.method: "Q", duel.second.method: "P"}.get(method, "")
 
 
 def _side(records: list[Record]) -> dict[str, object]:
@@ -67,6 +77,9 @@ def _side(records: list[Record]) -> dict[str, object]:
         "start": [down(decibels(r.energy, r.error_start)) for r in records],
         "achieved": [down(r.snr_db) for r in records],
         "limit": [up(r.snr_limit_db) for r in records],
+        "any": _shared(
+            [up(decibels(r.energy, r.error_lower_any_scale)) if r.error_lower_any_scale else 0 for r in records]
+        ),
         "status": _shared([r.status for r in records]),
         "open": _shared([r.open_rows for r in records]),
         "evidence": _shared([r.evidence for r in records]),

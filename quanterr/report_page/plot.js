@@ -26,7 +26,7 @@ const decimal = (value) => String(+value.toPrecision(4)).replace("-", "−");
 
 // marks: [{x, y, x1, y1, from, kind, text, pick}] in data units: (x1, y1) the far corner or end, from where a thin line
 // comes; text(mark) is shown under the pointer, pick(mark) is called on a click.
-function panel({ title, label, xs, ys, marks, diagonal, zero, vertical, logarithmic }) {
+function panel({ title, label, xs, ys, marks, names, diagonal, zero, vertical, logarithmic }) {
   const W = 240, H = 240, L = 34, B = 30, T = 20, R = 8;
   const px = (v) => L + ((v - xs[0]) / (xs[1] - xs[0])) * (W - L - R);
   const py = (v) => H - B - ((v - ys[0]) / (ys[1] - ys[0])) * (H - T - B);
@@ -47,7 +47,7 @@ function panel({ title, label, xs, ys, marks, diagonal, zero, vertical, logarith
     text(decimal(v), L - 4, py(v) + 3, "end");
   }
   text(title, L, 12, "start", { class: "title" });
-  const [xName, yName] = logarithmic ? ["kurtosis of the weights", "margin (dB)"] : ["pruning (dB)", "quantisation (dB)"];
+  const [xName, yName] = names ?? ["kurtosis of the weights", "margin (dB)"];
   text(xName, (L + W - R) / 2, H - 6, "middle");
   text(yName, 0, 0, "middle", { transform: `translate(9 ${(T + H - B) / 2}) rotate(-90)` });
   if (diagonal) {
