@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -117,8 +117,10 @@ def spread(
                 held -= size(task)
                 yield task, future
     finally:
-        for future in flying:
-            future.cancel()
+        # our own processes are stopped as a whole by `workers`; a pool that breaks trips over futures cancelled before
+        if not isinstance(pool, ProcessPoolExecutor):
+            for future in flying:
+                future.cancel()
 
 
 def _room(flying: int, held: int, at_once: int) -> bool:
