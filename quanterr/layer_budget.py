@@ -17,7 +17,7 @@ from bounds.result import CLOSED
 from .contestants import DENSE_BITS, LAYER, Contestant
 from .efforts import QUICK, BySpectrum, Effort
 from .errors import ChunkRefused
-from .layer_tasks import BoundCurves, FindPoints, FitSupports, ProveCurves, Sizes, StartCurves
+from .layer_tasks import BoundCurves, FindPoints, FitSupports, FitTraces, ProveCurves, Sizes, StartCurves
 from .report import Record
 from .tally import Tally
 from .units import RowResults, Task, Unit
@@ -125,7 +125,8 @@ class LayerBudgets:
         narrow = [(chunk, rival) for chunk in self._open() if not chunk.wide for rival in chunk.contestants]
         self._run((chunk, unit) for chunk, rival in narrow for unit in chunk.tasks(rival, _fits(chunk, rival)))
         wide = [(chunk, rival) for chunk in self._open() if chunk.wide for rival in chunk.contestants]
-        self._improve(wide, wide, QUICK, ROUNDS)
+        self._run((chunk, unit) for chunk, rival in wide for unit in chunk.tasks(rival, _left(chunk, rival)))
+        self._improve([], wide, QUICK, ROUNDS)
         for chunk in self._open():
             chunk.complete = True
 
@@ -273,6 +274,11 @@ def _fits(chunk: _Chunk, rival: Contestant) -> Callable[[Unit, slice], Task]:
     return task
 
 
+def _left(chunk: _Chunk, rival: Contestant) -> Callable[[Unit, slice], Task]:
+    """What the eliminations leave that chose the sizes: 0.2 dB short of a local search, one pass for all budgets."""
+    return lambda unit, rows: FitTraces(chunk.spent[rival][rows], chunk.curves[unit.first_row].x.view(np.int64))
+
+
 def _points(chunk: _Chunk, rival: Contestant, search: LocalSearch) -> Callable[[Unit, slice], Task]:
     return lambda _, rows: FindPoints(chunk.spent[rival][rows], search)
 
@@ -282,9 +288,9 @@ def _bounds(keep: Sizes, relaxation: DiagonalSplit | BlockSplit) -> Callable[[Un
 
 
 def _local(effort: Effort, rival: Contestant) -> LocalSearch:
-    """A local search; batches of rows are for one size each, and short of the traces that chose the sizes."""
     found = effort.of(rival)[0]
-    return found if isinstance(found, LocalSearch) else LocalSearch(rounds=0)
+    assert isinstance(found, LocalSearch)
+    return found
 
 
 def _curved(effort: Effort, rival: Contestant) -> DiagonalSplit | BlockSplit:
