@@ -28,6 +28,7 @@ ALL = (
     "which_heuristic",
     "whole_layers_integers",
     "whole_layers_pruning",
+    "wide_layers",
 )
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

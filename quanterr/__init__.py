@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         zero_fraction,
     )
     from .grids import CodebookGrid, FloatGrid, Grid, IntegerGrid
-    from .report import LayerFacts, Outcome, Record, Report, Verdict
+    from .report import Duel, LayerFacts, Outcome, Record, Report, Verdict
     from .scan import scan, scan_frame
     from .spread import Spread, Stability
     from .stability import stability
@@ -69,7 +69,7 @@ _HOMES = {
             "rounding_error search_scale shannon_lower_bound snr_limit uniform_noise_error zero_fraction"
         ),
         "grids": "CodebookGrid FloatGrid Grid IntegerGrid",
-        "report": "LayerFacts Outcome Record Report Verdict",
+        "report": "Duel LayerFacts Outcome Record Report Verdict",
         "scan": "scan scan_frame",
         "spread": "Spread Stability",
         "stability": "stability",
@@ -84,6 +84,7 @@ __all__ = [
     "ChunkRefused",
     "CodebookGrid",
     "Comparison",
+    "Duel",
     "Empirical",
     "FloatGrid",
     "Gaussian",

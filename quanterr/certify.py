@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from pathlib import Path
@@ -39,6 +39,7 @@ __all__ = ["Progress", "certify"]
 
 REFINE = ("undecided", "all")
 BUDGETS = ("row", "both")
+LATE = "the budget of minutes ended before all that was worth more effort got it: run again to go on"
 Place = tuple[str, int]
 
 
@@ -55,6 +56,7 @@ def certify(
     search: BranchAndBound | None = None,
     effort: str = "normal",
     refine: str = "undecided",
+    minutes: float | None = None,
     store: Store | None = None,
     executor: Executor | None = None,
     jobs: int = 1,
@@ -66,7 +68,8 @@ def certify(
 ) -> Report:
     """Bound the error of quantisation and of pruning at equal storage from both sides, chunk by chunk.
 
-    Or of any other contestants, such as formats of numbers, that are named.
+    Or of any other contestants, such as formats of numbers, that are named. Where codes lose at the scale of the run, a
+    second pass looks for a bound that holds at every scale: only then is the rival's verdict passed.
 
     Parameters
     ----------
@@ -99,6 +102,10 @@ def certify(
         comparisons at 4 bits and more; then longer searches and a block-diagonal `D` tuned to the rows.
     refine : {"undecided", "all"}
         What is worth more than the quick effort: the two sides that can decide an undecided comparison, or everything.
+    minutes : float, optional
+        Budget of that refinement, counted from the call, looked at after each unit. The quick pass always runs to the
+        end. Every result is the same whatever the budget; which of them there are is not. Those missing are named in
+        the notes of their layers, and come with a second run on the same `store`.
     store : Store, optional
         Results found there are reused and new ones are kept at once.
     executor : concurrent.futures.Executor, optional
@@ -133,6 +140,8 @@ def certify(
         raise QuanterrError(f"scale = {scale!r}: choose one of {', '.join(SCALES)}")
     if budget not in BUDGETS:
         raise QuanterrError(f"budget = {budget!r}: choose one of {', '.join(BUDGETS)}")
+    if minutes is not None and not minutes > 0:
+        raise QuanterrError(f"minutes = {minutes}: use a positive number, or None for no limit")
     if dual not in DUALS:
         raise QuanterrError(f"dual = {dual!r}: choose one of {', '.join(DUALS)}")
     if refine not in REFINE:
@@ -147,7 +156,7 @@ def certify(
         raise QuanterrError("no layers given: nothing to certify")
     with workers(executor, jobs) as pool:
 
-        def go(units: Iterable[Unit]) -> Iterator[tuple[Unit, Outcome]]:
+        def go(units: Iterable[Unit]) -> Generator[tuple[Unit, Outcome], None, None]:
             if todo := list(units):
                 with closing(run(todo, store, pool, progress)) as outcomes:
                     yield from outcomes
@@ -169,11 +178,20 @@ def certify(
         search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())
         whole.refine(search_more, bound_more, level)
         remarks += whole.remarks
-        for unit, results in go(_to_refine(plan, search_more, bound_more, level)):
-            if isinstance(results, ChunkRefused):
-                remarks.append(f"{results}; the quick bounds stand")
-            else:
-                solved[unit.layer, unit.chunk].improve(unit, results)
+        chosen = list(_to_refine(plan, search_more, bound_more, level))
+        waiting: Counter[str] = Counter()
+        for unit in chosen:
+            waiting[unit.layer] += unit.rows * len(unit.contestants)
+        with closing(go(chosen)) as outcomes:
+            for unit, results in outcomes:
+                if isinstance(results, ChunkRefused):
+                    remarks.append(f"{results}; the quick bounds stand")
+                else:
+                    solved[unit.layer, unit.chunk].improve(unit, results)
+                waiting[unit.layer] -= unit.rows * len(unit.contestants)
+                if minutes is not None and time.monotonic() - began > 60 * minutes:
+                    break
+        late = {layer for layer, rows in waiting.items() if rows}
         total = sum(unit.rows * len(unit.contestants) for unit in plan)
 
         def now(doing: str, layer: str) -> None:
@@ -181,11 +199,14 @@ def certify(
                 progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
 
         losers = _losers(solved, list(_records(solved, whole)))
-        any_scale = search_scales(losers, store, pool, begins=lambda place: now("every scale of", place[0]))
+        any_scale, open_scales = search_scales(
+            losers, store, pool, begins=lambda place: now("every scale of", place[0])
+        )
+        remarks += open_scales
         methods = _methods(rivals)
         records = sorted(_records(solved, whole, any_scale), key=_order(plan, methods))
         open_layers = {record.layer for record in records if "none" in record.evidence}
-        facts = tuple(_facts(layer, chunk, layer.name in open_layers) for layer in layers)
+        facts = tuple(_facts(layer, chunk, layer.name in open_layers, layer.name in late) for layer in layers)
         report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
         if store is not None:
             store.add_run(title, report.to_dicts(), report.facts())
@@ -204,7 +225,7 @@ def _records(
 ) -> Iterator[Record]:
     by_row: dict[Side, Record] = {}
     for (layer, index), tally in solved.items():
-        known = {rival: free.lower for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
+        known = {rival: free for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
         by_row |= {(layer, index, r.method, r.bits): r for r in tally.records(layer, index, known)}
     yield from by_row.values()
     yield from whole.records(by_row)
@@ -212,21 +233,21 @@ def _records(
 
 def _losers(solved: dict[Place, Tally], records: list[Record]) -> dict[ScalePlace, ScaleFreeJob]:
     """What has a scale and is worse than a rival at the scale of the run: is it worse at every scale?"""
+    errors: dict[ScalePlace, float] = {}
     goals: dict[ScalePlace, set[float]] = defaultdict(set)
     rivals = {(*place, rival.method, rival.bits): rival for place, tally in solved.items() for rival in tally.parts}
     for pair in Report(tuple(records)).pairs():
         if pair.at_scale:
             loser = pair.loser_at_scale
             winner = pair.first if loser is pair.second else pair.second
-            rival = rivals[loser.layer, loser.chunk, loser.method, loser.bits]
-            goals[loser.layer, loser.chunk, rival].add(winner.error_upper)
-    return {
-        (layer, index, rival): ScaleFreeJob(
-            tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in solved[layer, index].parts[rival]),
-            tuple(sorted(errors)),
-        )
-        for (layer, index, rival), errors in goals.items()
-    }
+            at = loser.layer, loser.chunk, rivals[loser.layer, loser.chunk, loser.method, loser.bits]
+            goals[at].add(winner.error_upper)
+            errors[at] = loser.error_upper
+    jobs: dict[ScalePlace, ScaleFreeJob] = {}
+    for (layer, index, rival), beaten_by in goals.items():
+        units = tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in solved[layer, index].parts[rival])
+        jobs[layer, index, rival] = ScaleFreeJob(units, tuple(sorted(beaten_by)), errors[layer, index, rival])
+    return jobs
 
 
 def _worth(records: list[Record], refine: str) -> tuple[set[Side], set[Side]]:
@@ -270,8 +291,8 @@ def _order(plan: list[Unit], methods: list[str]) -> Callable[[Record], tuple[int
     return lambda r: (layers[r.layer], r.chunk, r.bits or 0, methods.index(r.method))
 
 
-def _facts(layer: Layer, width: int | None, unproven: bool) -> LayerFacts:
-    notes = layer.notes
+def _facts(layer: Layer, width: int | None, unproven: bool, late: bool) -> LayerFacts:
+    notes = (*layer.notes, LATE) if late else layer.notes
     if unproven and (reason := rank_note(layer, width)):
         notes = (*notes, reason)
     away = layer.weight - layer.weight.mean()

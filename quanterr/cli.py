@@ -108,6 +108,9 @@ def certify(
     refine: Annotated[
         str, typer.Option(help="What gets more than the quick effort: undecided comparisons, or all.")
     ] = "undecided",
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Budget of that refinement; a second run goes on where it ended.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Result file; a second run reuses what it holds.")] = Path(
         "quanterr.sqlite"
     ),
@@ -131,6 +134,7 @@ def certify(
     """
     from bounds import BranchAndBound
 
+    from .certify import LATE
     from .certify import certify as certify_layers
     from .contestants import rivals
     from .forecast import memory
@@ -171,12 +175,18 @@ def certify(
         with _live_progress() as show:
             report = certify_layers(
                 captured, widths, chunk or None, contestants=names, mask_cost=mask_cost, compound=compound,
-                budget=budget, scale=scale, search=search, effort=effort, refine=refine, store=store, executor=executor,
-                jobs=jobs or _cores(), progress=show, title=title, skip_refused=True, certificates=certificates,
-                dual=dual,
+                budget=budget, scale=scale, search=search, effort=effort, refine=refine, minutes=minutes, store=store,
+                executor=executor, jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
+                certificates=certificates, dual=dual,
             )  # fmt: skip
         if report.records:
             _present(report, figure)
+        for facts, layer in zip(report.layers, captured, strict=True):
+            for note in facts.notes[len(layer.notes) :]:
+                if note != LATE:
+                    console.print(f"  open: {layer.name}: {note}")
+        if late := sum(LATE in facts.notes for facts in report.layers):
+            console.print(f"{late} of {len(captured)} layers: {LATE}")
         console.print(
             f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again, "
             f"`quanterr report {out}` for a page)"
@@ -224,7 +234,7 @@ register_verify(app)
 def _present(report: Any, figure: Path | None) -> None:
     from .table import summary, verdict_table
 
-    console.print(verdict_table(report))
+    console.print(verdict_table(report, console.width))
     console.print(summary(report))
     if figure is not None:
         paths = report.save_figure(figure)

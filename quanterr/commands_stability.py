@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from .errors import QuanterrError
+from .resampling import FEWEST
 from .terminal import (
     BatchSizeOption,
     DeviceOption,
@@ -153,21 +154,22 @@ def stability_table(result: Stability) -> Table:
     table = Table(
         title="Advantage of quantisation in dB (below zero: of pruning), and what other inputs would say",
         caption=(
-            f"proven for the inputs of each split; interval ({100 * result.level:g} %), chance of a flip and inputs "
-            "needed are estimates; held out: the weights of a split on all inputs outside it"
+            f"proven for the inputs of each split; interval ({100 * result.level:g} %), chance of a flip and the "
+            "inputs that a verdict needs are estimates; held out: the weights of a split on all inputs outside it"
         ),
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        show_edge=False,
     )
-    table.add_column("layer", overflow="fold", min_width=12)
-    for name in ("bits", "chunks", "all inputs", "splits", "interval", "held out", "flips", "chance", "needs"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("layer", overflow="fold")
+    for name in ("bits", "all\ninputs", "splits", "interval", "held\nout", "flips", "chance", "needs"):
+        table.add_column(name, justify="right")
     places: dict[tuple[str, int], list[Spread]] = defaultdict(list)
     for spread in result.spreads:
         places[spread.layer, spread.bits].append(spread)
     for (layer, bits), mine in places.items():
         table.add_row(
-            layer, str(bits), str(len(mine)),
+            layer if len(mine) == 1 else f"{layer} ({len(mine)} chunks)", str(bits),
             _range([s.advantage_db for s in mine]), _range([v for s in mine for v in s.split_db]),
             _range([v for s in mine for v in (s.low_db, s.high_db)]), _range([v for s in mine for v in s.held_out_db]),
             str(sum(len(s.flips) for s in mine)), chance([s.flip_probability for s in mine], result.resamples),
@@ -194,13 +196,15 @@ def chance(values: list[float | None], resamples: int) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "–"
-    return f"{max(known):.1%}" if max(known) > 0 else f"< {1 / resamples:.2g}"
+    return f"{max(known):.1%}" if max(known) > 0 else f"< {100 / resamples:.2g}%"
 
 
 def needs(values: list[int | None]) -> str:
     """The most inputs that any comparison needs."""
     known = [value for value in values if value is not None]
-    return f"{max(known):,}" if len(known) == len(values) else "?"
+    if len(known) < len(values):
+        return "?"
+    return f"≤ {FEWEST}" if max(known) == FEWEST else f"{max(known):,}"
 
 
 @contextmanager

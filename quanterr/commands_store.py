@@ -113,11 +113,12 @@ def gc(
 
 def _line(run: Run) -> list[str]:
     records = run.records
-    bits = sorted({r["bits"] for r in records})
+    bits = sorted({r["bits"] for r in records if r["bits"] is not None})
     whole = len(bits) > 2 and bits == list(range(bits[0], bits[-1] + 1))
+    compared = ",".join(map(str, bits)) if bits else ",".join(dict.fromkeys(str(r["method"]) for r in records))
     return [
         str(run.id), run.created[:16], run.title, str(len({r["layer"] for r in records})),
-        f"{bits[0]}-{bits[-1]}" if whole else ",".join(map(str, bits)), f"{sum(r['rows'] for r in records):,}",
+        f"{bits[0]}-{bits[-1]}" if whole else compared, f"{sum(r['rows'] for r in records):,}",
         f"{sum(r['open_rows'] for r in records):,}", decimal(run.size),
     ]  # fmt: skip
 

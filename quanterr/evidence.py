@@ -27,7 +27,7 @@ from .grams import shared_gram
 from .layers.layer import Chunk, Layer, Piece
 from .part_proofs import AnyCertificate, PartProof, PartsProof, compact, proven_value
 from .scale_free import Place, ScaleFree
-from .units import RowResults, Unit, problem_of
+from .units import FLAT_DIAGONAL, RowResults, Unit, problem_of
 
 #: Steps on `y`: 300 instead of 80 gain 0.03 … 0.15 dB on pruned rows for three times the time.
 ROUNDS = 80
@@ -104,9 +104,12 @@ def _relaxed(
 
 
 def _certificate(problem: bounds.LeastSquares, relaxation: Relaxation) -> AnyCertificate:
+    """What `units.solve_rows` rests on, where a singular Gram leaves a certificate."""
     if problem.gram.singular and isinstance(problem.feasible, bounds.Sparse | bounds.NofM | bounds.BlockSparse):
         # free weights along a null direction leave no (D, y) but this one
         return Certificate(np.zeros(problem.columns), np.zeros_like(problem.target))
+    if problem.gram.singular and not isinstance(relaxation, DiagonalSplit):
+        relaxation = FLAT_DIAGONAL
     return bounds.lower_bound(problem, relaxation).certificate
 
 

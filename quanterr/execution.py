@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import ChunkRefused, QuanterrError
-from .forecast import Forecast, kind, wall_time, work
+from .forecast import Forecast, kind, work
 from .units import RowResults, Unit, solve_unit
 from .workers import count, died
 
@@ -66,18 +66,18 @@ def run(
     done = reused
     forecast = Forecast(pending)
     if progress is not None:
-        progress(Progress(done, total, reused, 0.0, wall_time(forecast, 0.0, count(pool))))
+        progress(Progress(done, total, reused, 0.0, forecast.wall_time(count(pool))))
     for unit, results in _computed(_ordered(pending), pool):
         done += unit.scales.size
+        elapsed = time.monotonic() - began
         if isinstance(results, ChunkRefused):
             forecast.drop(unit)
         else:
-            forecast.add(unit, sum(result.seconds for result in results))
+            forecast.add(unit, sum(result.seconds for result in results), elapsed)
             if store is not None:
                 store.put(zip(keys[id(unit)], results, strict=True), unit.budget)
         if progress is not None:
-            elapsed = time.monotonic() - began
-            progress(Progress(done, total, reused, elapsed, wall_time(forecast, elapsed, count(pool))))
+            progress(Progress(done, total, reused, elapsed, forecast.wall_time(count(pool))))
         yield unit, results
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 
@@ -9,6 +10,8 @@ from bounds import BatchSearch, DiagonalSplit
 
 from .layers.layer import Layer
 from .units import Unit
+
+BORROWED = 0.2
 
 
 def work(unit: Unit) -> float:
@@ -40,23 +43,27 @@ class Forecast:
     """Processor time that units still need, by the rates of those that are done.
 
     A kind of which little is known borrows from its family (same methods, other sizes), and that from all: each level
-    counts what the one above it says like one more unit of its own.
+    counts what the one above it says like a fifth of a unit of its own.
     """
 
     def __init__(self, units: Iterable[Unit]) -> None:
         self._left: defaultdict[Hashable, float] = defaultdict(float)
         self._families: dict[Hashable, Hashable] = {}
         self._done: defaultdict[Hashable, tuple[float, float, int]] = defaultdict(lambda: (0.0, 0.0, 0))
-        self.spent = 0.0
+        #: When the first and the last unit ended (seconds), and processor seconds of all but the first.
+        self._spent, self._first, self._last = 0.0, 0.0, 0.0
         for unit in units:
             self._left[kind(unit)] += work(unit)
             self._families[kind(unit)] = _family(unit)
 
-    def add(self, unit: Unit, seconds: float) -> None:
-        """A unit is done, in so many processor seconds."""
+    def add(self, unit: Unit, seconds: float, elapsed: float) -> None:
+        """A unit is done in so many processor seconds, so long (seconds) after the start."""
         self.drop(unit)
         expected = work(unit)
-        self.spent += seconds
+        if self._done["all"][2]:
+            self._spent, self._last = self._spent + seconds, elapsed
+        else:
+            self._first = self._last = elapsed
         for level in (("kind", kind(unit)), ("family", _family(unit)), "all"):
             before, took, count = self._done[level]
             self._done[level] = before + expected, took + seconds, count + 1
@@ -70,29 +77,22 @@ class Forecast:
         """Expected processor seconds of the units that are not done."""
         return sum(max(left, 0.0) * self._factor(name) for name, left in self._left.items())
 
-    @property
-    def latest(self) -> float:
-        """Mean processor seconds of the units done."""
-        return self.spent / max(self._done["all"][2], 1)
+    def wall_time(self, workers: int) -> float:
+        """Seconds that so many workers still need, at the speed since the first unit was done: cores are shared.
+
+        Starting the workers does not count, nor does what is in flight, which is as much at the end as at the start.
+        """
+        speed = self._spent / (self._last - self._first) if self._last > self._first else math.inf
+        return self.left / min(speed, max(workers, 1)) if self.left else 0.0
 
     def _factor(self, name: Hashable) -> float:
         factor = 1.0
         for level in ("all", ("family", self._families[name]), ("kind", name)):
             expected, took, count = self._done[level]
             if count:
-                one = expected / count
-                factor = (took + factor * one) / (expected + one)
+                borrowed = BORROWED * expected / count
+                factor = (took + factor * borrowed) / (expected + borrowed)
         return factor
-
-
-def wall_time(forecast: Forecast, elapsed: float, workers: int) -> float:
-    """Seconds left for so many workers, at the speed seen so far; before a unit is done, at one core for each."""
-    at_once = max(workers, 1)
-    if not forecast.spent:
-        return forecast.left / at_once
-    # what is in flight is half done, on average
-    running = 0.5 * workers * forecast.latest
-    return forecast.left / min((forecast.spent + running) / elapsed, at_once)
 
 
 def memory(layers: Iterable[Layer], width: int | None) -> int:

@@ -15,7 +15,7 @@ from bounds.gram import Array
 from bounds.result import CLOSED
 
 from .contestants import DENSE_BITS, LAYER, Contestant
-from .efforts import QUICK, BySpectrum, Effort
+from .efforts import QUICK, ByShape, Effort
 from .errors import ChunkRefused
 from .layer_tasks import BoundCurves, FindPoints, FitSupports, FitTraces, ProveCurves, Sizes, StartCurves
 from .report import Record
@@ -296,7 +296,7 @@ def _local(effort: Effort, rival: Contestant) -> LocalSearch:
 def _curved(effort: Effort, rival: Contestant) -> DiagonalSplit | BlockSplit:
     """Intervals have no curves: where they would be used, blocks are."""
     found = effort.of(rival)[1]
-    found = found.blocks if isinstance(found, BySpectrum) else found
+    found = found.blocks if isinstance(found, ByShape) else found
     assert isinstance(found, DiagonalSplit | BlockSplit)
     return found
 

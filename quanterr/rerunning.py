@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from bounds import BatchSearch, BranchAndBound, Gram, LocalSearch, ProblemError
 from bounds.result import CLOSED
 from bounds.verbs import Search
 
 from .certificates import Claim, LayerCertificate
+from .grams import shared_gram
+from .scale_free import rows_at_scale
 from .units import solve_rows
 
 SEARCHES: dict[str, Callable[..., Search]] = {
@@ -54,13 +54,15 @@ def why_scales_not_confirmed(certificate: LayerCertificate, claim: Claim, positi
         return
     budget = {name: math.inf if v is None else v for name, v in claim.search.items() if name != "method"}
     search = SEARCHES[claim.search["method"]](**budget)
+    parts = [
+        (shared_gram(certificate.grams[position][group]), rows, columns)
+        for place, group, rows, columns in certificate.pieces() if place == position
+    ]  # fmt: skip
     for scale, claimed in zip(free.scales.tolist(), free.sums.tolist(), strict=True):
-        again = 0.0
-        for place, group, rows, columns in certificate.pieces():
-            if place == position:
-                gram, weight = Gram(certificate.grams[position][group]), certificate.weight[rows, columns]
-                step = np.full(len(weight), scale)
-                again += solve_rows(gram, weight, claim.feasible[position], search, step).error_lower.sum()
+        again = sum(
+            rows_at_scale(gram, certificate.weight[rows, columns], claim.feasible[position], search, scale)[0].sum()
+            for gram, rows, columns in parts
+        )
         if again < claimed * (1 - CLOSED):
             yield (
                 f"layer {certificate.layer}, chunk {certificate.indices[position]}, {claim.heading}: at the scale "

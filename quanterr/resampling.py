@@ -66,7 +66,8 @@ class Resamples:
         parts = self.draws.shape[1]
         t = float(stdtrit(parts - 1, (1 - self.level) / 2))
         outside = float(ndtr(math.sqrt(parts / (parts - 1)) * t))
-        low, high = np.quantile(deviations, [outside, 1 - outside])
+        # an order statistic, never a mean of two: a resample in which one side errs nowhere is infinitely far out
+        low, high = np.quantile(deviations, [outside, 1 - outside], method="nearest")
         return float(low), float(high)
 
     def turned(self, deviations: Array, margin: float) -> float:
@@ -75,8 +76,9 @@ class Resamples:
         Other inputs deviate from the truth as much as these do: the difference of two resamples, widened by √(n/(n−1)).
         """
         parts = self.draws.shape[1]
-        apart = math.sqrt(parts / (parts - 1)) * (deviations - np.roll(deviations, 1))
-        return float(np.mean(margin + apart < 0))
+        with np.errstate(invalid="ignore"):
+            apart = math.sqrt(parts / (parts - 1)) * (deviations - np.roll(deviations, 1))
+            return float(np.mean(margin + apart < 0))
 
 
 def bias(whole: float, splits: Sequence[float | None]) -> float | None:

@@ -28,7 +28,7 @@ class Sample:
     """Some `parts` of the inputs of a layer, and what was solved for them.
 
     `records` and `squares` are filled by `close`; a square is `Σ dᵀd` over the rows, (groups, columns, columns), of the
-    errors d of the weights found, so that their error in any Gram matrix is one inner product with it.
+    errors d of the weights found, so that their error in any Gram matrix is one inner product with it (`known`).
     """
 
     folds: LayerFolds
@@ -37,6 +37,7 @@ class Sample:
     tallies: dict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     records: dict[Key, Record] = field(default_factory=dict)
     squares: dict[Key, Array] = field(default_factory=dict)
+    known: dict[Key, Array] = field(default_factory=dict)
 
     @property
     def layer(self) -> Layer:
@@ -93,9 +94,11 @@ class Sample:
 
     def errors(self, key: Key, columns: slice) -> Array:
         """(parts,) error of the weights found here in each part of *all* inputs, not divided by anything."""
-        size = self.folds.layer.columns
-        sums = self.folds.sums.reshape(self.folds.folds, -1, size, size)[..., columns, columns]
-        return np.asarray(np.einsum("fgij,gij->f", sums, self.squares[key]))
+        if key not in self.known:
+            size = self.folds.layer.columns
+            sums = self.folds.sums.reshape(self.folds.folds, -1, size, size)[..., columns, columns]
+            self.known[key] = np.asarray(np.einsum("fgij,gij->f", sums, self.squares[key]))
+        return self.known[key]
 
     def error_in(self, other: Sample, key: Key, columns: slice) -> float:
         """Error of the weights found here for the inputs of another sample, per vector (an estimate in float64)."""

@@ -8,25 +8,28 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bounds import LocalSearch, Status
-from bounds.feasible import Codebook, IntegerBox
+from bounds import Gram, LocalSearch, ProblemError, Status
+from bounds.feasible import Codebook, Feasible, IntegerBox, Sparse, SparseIntegerBox
 from bounds.gram import UNIT_ROUNDOFF, Array
 from bounds.rounding import proves_semidefinite
+from bounds.verbs import Relaxation, Search
 
 from .any_scale import Surroundings, bound_for_every_scale, surroundings, tent
 from .contestants import Contestant
 from .efforts import QUICK
+from .errors import ChunkRefused
 from .execution import result_of, spread
 from .grams import shared_gram
 from .layers.layer import Piece
-from .units import STATUSES, RowResults, Unit, solve_unit
+from .units import DIAGONAL, STATUSES, RowResults, Unit, solve_rows
 
 if TYPE_CHECKING:
     from .store import Store
@@ -48,11 +51,13 @@ class ScaleFreeJob:
     """Bound the codes of one contestant on one chunk at every scale.
 
     `units` hold all rows, for this contestant alone, at the scale of the run; `goals` are errors of rivals, all rows
-    together, that are smaller than any at that scale: each is to be shown smaller than any at every scale.
+    together, that are smaller than any at that scale: each is to be shown smaller than any at every scale. `achieved`
+    is the error of the run.
     """
 
     units: tuple[Unit, ...]
     goals: tuple[float, ...]
+    achieved: float
 
     def key(self) -> str:
         """Content hash of the question."""
@@ -90,8 +95,18 @@ def solve_scale_free(job: ScaleFreeJob) -> ScaleFree:
     Raises
     ------
     ChunkRefused
-        As `solve_unit`.
+        `bounds` refuses the problem at some scale.
     """
+    try:
+        return _solve(job)
+    except ProblemError as error:
+        unit = job.units[0]
+        raise ChunkRefused(
+            f"layer {unit.layer}, chunk {unit.chunk}, {unit.contestants[0].heading}, at another scale: {error}"
+        ) from error
+
+
+def _solve(job: ScaleFreeJob) -> ScaleFree:
     began = time.process_time()
     pieces = [piece for unit in job.units for piece in unit.pieces]
     floors = np.array([_floor(piece.gram) for piece in pieces])
@@ -106,6 +121,7 @@ def solve_scale_free(job: ScaleFreeJob) -> ScaleFree:
 
     unit = job.units[0]
     root(start)
+    found[start] = (found[start][0], min(found[start][1], job.achieved))
     if around is not None and around.last > 0:
         size = math.sqrt(around.energy)
         longest = math.sqrt(around.longest)
@@ -126,17 +142,17 @@ def solve_scale_free(job: ScaleFreeJob) -> ScaleFree:
 def search_scales(
     jobs: Mapping[Place, ScaleFreeJob], store: Store | None, pool: Executor,
     begins: Callable[[Place], None] | None = None,
-) -> dict[Place, ScaleFree]:  # fmt: skip
-    """Every job's result, from the store where it has it; new ones are kept at once.
+) -> tuple[dict[Place, ScaleFree], list[str]]:  # fmt: skip
+    """Every job's result, from the store where it has it, and what was refused; new results are kept at once.
 
     Raises
     ------
-    ChunkRefused
-        As `solve_unit`: not to be expected, for the same rows were solved at another scale.
     QuanterrError
         A worker process died.
     """
-    found, missing = {}, []
+    found: dict[Place, ScaleFree] = {}
+    missing: list[Place] = []
+    refused: list[str] = []
     for place, job in jobs.items():
         known = None if store is None else store.get(job.key(), BUDGET)
         if known is None:
@@ -144,16 +160,20 @@ def search_scales(
         else:
             found[place] = _from_row(known)
     if not missing:
-        return found
+        return found, refused
     wanted = {jobs[place]: place for place in missing}
     for job, future in spread(solve_scale_free, wanted, pool, lambda job: sum(unit.nbytes for unit in job.units)):
         place = wanted[job]
         if begins is not None:
             begins(place)
-        found[place] = result_of(future, f"layer {place[0]}, chunk {place[1]}")
+        try:
+            found[place] = result_of(future, f"layer {place[0]}, chunk {place[1]}")
+        except ChunkRefused as error:
+            refused.append(f"{error}; other scales stay open")
+            continue
         if store is not None:
             store.put([(job.key(), _as_row(found[place]))], BUDGET)
-    return found
+    return found, refused
 
 
 def _as_row(free: ScaleFree) -> RowResults:
@@ -211,13 +231,41 @@ def _sums(units: tuple[Unit, ...], scale: float) -> tuple[float, float]:
     lower = upper = 0.0
     rows = 0
     for unit in units:
-        trial = replace(unit, scales=np.full_like(unit.scales, scale))
+        contestant, start = unit.contestants[0], 0
+        search, relaxation = unit.search, unit.relaxation
         if unit.wide:
-            trial = replace(trial, search=WIDE_SEARCH, relaxation=QUICK.of(unit.contestants[0])[1])
-        (result,) = solve_unit(trial)
-        lower, upper, rows = lower + result.error_lower.sum(), upper + result.error_upper.sum(), rows + unit.rows
+            search, relaxation = WIDE_SEARCH, QUICK.of(contestant)[1]
+        for piece in unit.pieces:
+            gram = shared_gram(piece.gram)
+            low, high = rows_at_scale(gram, piece.weight, contestant.feasible(unit.columns), search, scale, relaxation)
+            lower, upper, start = lower + low.sum(), upper + high.sum(), start + len(low)
+        rows += start
     slack = 1 + 2 * rows * UNIT_ROUNDOFF
     return float(lower) / slack, float(upper) * slack
+
+
+def rows_at_scale(
+    gram: Gram, weight: Array, feasible: Feasible, search: Search, scale: float, relaxation: Relaxation = DIAGONAL
+) -> tuple[Array, Array]:
+    """Bounds of the optimum of each row at one scale from both sides; of pruned codes from below only.
+
+    Pruned codes are bounded by what they are among: by all codes at this scale, and by all rows with so few non-zeros,
+    whose optimum knows no scale and is kept.
+    """
+    step = np.full(len(weight), scale)
+    if not isinstance(feasible, SparseIntegerBox):
+        found = solve_rows(gram, weight, feasible, search, step, relaxation)
+        return found.error_lower, found.error_upper
+    boxed = solve_rows(gram, weight, feasible.box, search, step, relaxation).error_lower
+    weights = np.ascontiguousarray(weight, dtype=np.float64)
+    sparse = _sparse_rows(gram, weights.tobytes(), Sparse(feasible.keep), cast(Any, search))
+    return np.maximum(boxed, sparse), np.full(len(weight), np.inf)
+
+
+@lru_cache(maxsize=64)
+def _sparse_rows(gram: Gram, weights: bytes, feasible: Sparse, search: Any) -> Array:
+    weight = np.frombuffer(weights, dtype=np.float64).reshape(-1, gram.columns)
+    return solve_rows(gram, weight, feasible, search, None).error_lower
 
 
 def around_of(codes: IntegerBox | Codebook | None, pieces: list[Piece], floors: Array) -> Surroundings | None:

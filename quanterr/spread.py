@@ -29,7 +29,8 @@ class Spread:
         `bias_db`.
     bias_db : float or None
         How much of the advantage so few inputs feign: weights are fitted to them, codes more closely than masks or the
-        other way round. From the splits, whose own advantage shows a quarter of the inputs (a half, …).
+        other way round. From the splits, which have fewer inputs still; None, and the interval not corrected, where one
+        of them was refused.
     flip_probability : float or None
         Chance that as many other inputs would not give this verdict; None where there is none.
     inputs : int

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from .contestants import COMPOUND, LAYER, Method
 from .judging import Winner, mask_cost, winners
@@ -19,31 +23,54 @@ LETTERS = {**{outcome.value: letter for outcome, letter in LETTER.items()}, COMP
 COLOUR = {Outcome.QUANTIZATION.value: "blue", Outcome.PRUNING.value: "yellow", COMPOUND: "magenta", WHOLE: "yellow"}
 
 
-def verdict_table(report: Report) -> RenderableType:
+def verdict_table(report: Report, width: int = 80) -> RenderableType:
     """One line a layer, one column a bit-width: who wins the chunks, and by how many dB at least.
 
-    Contestants that were named have one column, and a table of every two of them beside it.
+    Contestants that were named have one column, and a table of every two of them beside it. Names of layers too long
+    for `width` characters stand above their line.
     """
     if report.widths:
-        return _layers(report)
-    return Group(_layers(report), _duels(report))
+        return _layers(report, width)
+    return Group(_layers(report, width), _duels(report))
 
 
-def _layers(report: Report) -> Table:
+def _layers(report: Report, width: int) -> RenderableType:
     columns: list[int | None] = [*report.widths] or [None]
     cells: dict[tuple[str, int | None], list[Winner]] = defaultdict(list)
     for winner in winners(report):
         cells[winner.layer, winner.bits].append(winner)
     found = [winner for group in cells.values() for winner in group]
-    table = Table(title=_title(report), caption=_caption(report, found), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("layer", overflow="fold", min_width=12)
-    table.add_column("chunks", justify="right")
-    for width in columns:
-        table.add_column("best of all" if width is None else f"{width} bits", justify="right", no_wrap=True)
-    for layer in dict.fromkeys(record.layer for record in report.records):
-        row = [cells[layer, width] for width in columns]
-        table.add_row(layer, str(len(row[0])), *map(_cell, row))
-    return table
+    heads = ["best of all" if bits is None else f"{bits} bits" for bits in columns]
+    rows = {layer: [_cell(cells[layer, bits]) for bits in columns] for layer in dict.fromkeys(w.layer for w in found)}
+    if len({winner.chunk for winner in found}) > 1:
+        heads.insert(0, "chunks")
+        for layer, row in rows.items():
+            row.insert(0, [str(len(cells[layer, columns[0]]))])
+    sizes = [len(head) for head in heads]
+    for row in rows.values():
+        sizes = [max(size, *map(_length, lines)) for size, lines in zip(sizes, row, strict=True)]
+    names = max(map(len, rows))
+    room = min(names, max(0, width - sum(sizes) - len(sizes)))
+    gap = 2 if room == names and names + sum(sizes) + 2 * len(sizes) <= width else 1
+    lines = [_title(report), "", _line("layer" if room >= len("layer") else "", room, heads, sizes, gap)]
+    lines.append("─" * (room + sum(sizes) + gap * len(sizes)))
+    for layer, row in rows.items():
+        if len(layer) > room:
+            lines.append(escape(layer))
+        for number, parts in enumerate(zip_longest(*row, fillvalue="")):
+            lines.append(_line(layer if number == 0 and len(layer) <= room else "", room, parts, sizes, gap))
+    lines += ["", _caption(report, found)]
+    return Group(*(Text.from_markup(line) for line in lines))
+
+
+def _line(name: str, room: int, parts: Iterable[str], sizes: list[int], gap: int) -> str:
+    """A name to the left, everything else to the right of its column."""
+    filled = (" " * (gap + size - _length(part)) + part for part, size in zip(parts, sizes, strict=True))
+    return escape(name) + " " * (room - len(name)) + "".join(filled)
+
+
+def _length(markup: str) -> int:
+    return Text.from_markup(markup).cell_len
 
 
 def _title(report: Report) -> str:
@@ -67,15 +94,23 @@ def _caption(report: Report, found: list[Winner]) -> str:
     return "; ".join(parts)
 
 
-def _cell(found: list[Winner]) -> str:
-    """`Q 6.1` where all chunks agree, else one line an outcome with its count: `5 Q 6.1`, `1 (P) -0.2`."""
+def _cell(found: list[Winner]) -> list[str]:
+    """`Q 6.1` where all chunks agree, else one line an outcome with its count: `5 Q 6.1`, `1 (P) -0.3`."""
     groups: dict[str, list[float]] = {}
     for winner in sorted(found, key=lambda w: (not w.method, not w.at_scale)):
         groups.setdefault(_name(winner), []).append(winner.margin_db)
-    return "\n".join(
-        f"{'' if len(margins) == len(found) else f'{len(margins)} '}{name} {min(margins):.1f}"
+    return [
+        f"{'' if len(margins) == len(found) else f'{len(margins)} '}{name} {_decibels(min(margins))}"
         for name, margins in groups.items()
-    )
+    ]
+
+
+def _decibels(margin: float) -> str:
+    """Rounded down, so that a proven margin stays one: two digits are enough."""
+    if not math.isfinite(margin):
+        return f"{margin:.0f}"
+    tenths = math.floor(margin * 10)
+    return f"{tenths / 10:.1f}" if abs(tenths) < 100 else f"{math.floor(margin)}"
 
 
 def _name(winner: Winner) -> str:
@@ -114,7 +149,7 @@ def _duels(report: Report) -> Table:
 
 
 def _smallest(margins: list[float]) -> str:
-    return f"{len(margins)}  {min(margins):.1f}" if margins else ""
+    return f"{len(margins)}  {_decibels(min(margins))}" if margins else ""
 
 
 def storage(record: Record) -> str:
@@ -134,7 +169,7 @@ def summary(report: Report) -> str:
     return (
         f"{len(found)} comparisons ({where}): {', '.join(_counts(report, found))}. "
         f"{rows:,} row problems, {proof}; {sum(r.seconds for r in report.records):.0f} processor seconds. "
-        "A chunk's verdict speaks of the chunk alone."
+        + ("Each verdict is about a whole layer." if _whole(report) else "A chunk's verdict speaks of the chunk alone.")
     ) + _layer_budget(report)
 
 
@@ -146,6 +181,11 @@ def _layer_budget(report: Report) -> str:
     if not gains:
         return ""
     return f" One budget for all rows makes pruning {min(gains):.1f} … {max(gains):.1f} dB better."
+
+
+def _whole(report: Report) -> bool:
+    columns = {facts.layer: facts.columns for facts in report.layers}
+    return all(record.columns == columns.get(record.layer) for record in report.records)
 
 
 def _counts(report: Report, found: list[Winner]) -> Iterator[str]:

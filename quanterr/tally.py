@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from bounds import Status
+from bounds import BoundsDisagree, Status
 from bounds.gram import UNIT_ROUNDOFF, Array
 
 from .contestants import Contestant
 from .layers.layer import Piece
 from .report import Record
+from .scale_free import ScaleFree
 from .units import STATUSES, RowResults, Unit
 
 
@@ -33,8 +34,16 @@ class Tally:
                 if known.first_row == unit.first_row:
                     self.parts[contestant][place] = (unit, old.joined(result))
 
-    def records(self, layer: str, chunk: int, any_scale: Mapping[Contestant, float] | None = None) -> Iterator[Record]:
-        """One a contestant; `any_scale` has the lower bounds for every scale, for those that were asked."""
+    def records(
+        self, layer: str, chunk: int, any_scale: Mapping[Contestant, ScaleFree] | None = None
+    ) -> Iterator[Record]:
+        """One a contestant; `any_scale` has what holds for every scale, for those that were asked.
+
+        Raises
+        ------
+        BoundsDisagree
+            A bound for every scale above the error achieved at one.
+        """
         for contestant, parts in self.parts.items():
             parts.sort(key=lambda part: part[0].first_row)
             results = [result for _, result in parts]
@@ -44,6 +53,12 @@ class Tally:
             # A sum of m terms in floats is off by at most (m − 1) u relative.
             slack = 1 + 2 * len(upper) * UNIT_ROUNDOFF
             worst = STATUSES[int(status[open_rows].max())] if open_rows.any() else Status.CLOSED
+            free = (any_scale or {}).get(contestant)
+            if free is not None and free.lower > float(upper.sum()) * slack:
+                raise BoundsDisagree(
+                    f"layer {layer}, chunk {chunk}, {contestant.heading}: the bound for every scale {free.lower!r} "
+                    f"exceeds the error {float(upper.sum())!r} at one"
+                )
             dual = np.concatenate([r.dual for r in results])
             nothing = open_rows & ~dual & (lower == 0)
             kinds = {"search": ~dual & ~nothing, "dual": dual, "none": nothing}
@@ -61,11 +76,11 @@ class Tally:
                 status=worst.value,
                 open_rows=int(open_rows.sum()),
                 evidence=" and ".join(kind for kind, rows in kinds.items() if rows.any()),
-                seconds=float(sum(r.seconds for r in results)),
+                seconds=float(sum(r.seconds for r in results)) + (0.0 if free is None else free.seconds),
                 contestant=contestant.name,
                 storage=contestant.storage(parts[0][0].columns),
                 mask_bits=contestant.mask_bits,
-                error_lower_any_scale=(any_scale or {}).get(contestant, 0.0) if contestant.scaled else None,
+                error_lower_any_scale=(0.0 if free is None else free.lower) if contestant.scaled else None,
             )
 
 

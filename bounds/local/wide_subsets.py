@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from ..gram import Array, Gram
 from ..problem import LeastSquares
@@ -20,13 +20,16 @@ from .metric import SearchMetric
 from .split_penalty import supports
 from .subsets import Columns, Groups, Walk, fit, tenures
 
+FIRST, WORTH = 4, 3e-3  # round 0 takes up to so many turns, as long as one gains such a share of the error
+LIFTS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)
 IN_DOUBT = (256, 384, 512)  # columns, in turn
 
 
 def search(problem: LeastSquares, start: Array | None, rounds: int | None, seconds: float, seed: int) -> Array:
     """The best point found of every row, (rows, columns); `seconds` are for all rows together.
 
-    Every round, 0 included, descends and roams among the columns that are in doubt then.
+    A turn descends and roams among the columns that are in doubt then. Round 0 takes turns until one gains little, at
+    most four; each further round is one.
     """
     groups, metric, gram = Groups.of(problem), SearchMetric(problem.gram, scaled=True), problem.gram
     target = np.ldexp(np.where(gram.dead, 0.0, problem.target), metric.power)
@@ -52,9 +55,14 @@ def _search(
     for number in budget.numbers():
         state = int(random.integers(2**32))
         for each in best:
-            if number > 0 and budget.over:
-                break
-            each.offer(_exchanged(metric, each, groups, number, np.random.default_rng(state), budget))
+            for attempt in range(FIRST if number == 0 else 1):
+                if number > 0 and budget.over:
+                    break
+                before = each.error
+                turn = number + attempt
+                each.offer(_exchanged(metric, each, groups, turn, np.random.default_rng(state + attempt), budget))
+                if each.error > (1 - WORTH) * before:
+                    break
     return best
 
 
@@ -105,14 +113,25 @@ def _exchanged(
         )
         gram = gram - across.T @ free[:, :-1]
         pull = pull - across.T @ free[:, -1]
-    gram = np.ascontiguousarray(gram / 2 + gram.T / 2)
-    target = cho_solve(cho_factor(gram, lower=True), pull)
+    gram, target = _solved(np.ascontiguousarray(gram / 2 + gram.T / 2), metric.gram.diagonal()[doubt], pull)
     grouped = groups.size < groups.columns
     keep = groups.keep if grouped else int(np.count_nonzero(inside[doubt]))
     walk = Walk(_Reduced(gram), target, Groups(keep, groups.size if grouped else doubt.size, doubt.size))
     walk.descend(np.flatnonzero(inside[doubt]))
     walk.roam(tenures(random, number, walk.inside.size, doubt.size), budget)
     return np.union1d(settled, doubt[walk.kept])
+
+
+def _solved(schur: Array, size: Array, pull: Array) -> tuple[Array, Array]:
+    """A Schur complement, and it solved for `pull`; lifted by a share of `size` where rounding made it indefinite."""
+    for lift in LIFTS:
+        lifted = schur.copy()
+        lifted[np.diag_indices_from(lifted)] += lift * size
+        try:
+            return lifted, np.asarray(cho_solve(cho_factor(lifted, lower=True), pull))
+        except LinAlgError:
+            continue
+    return np.diag(size), pull / size
 
 
 def _in_doubt(metric: SearchMetric, best: _Best, inside: NDArray[np.bool_], groups: Groups, most: int) -> Columns:

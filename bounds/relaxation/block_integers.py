@@ -12,11 +12,13 @@ from ..block_certificate import BlockDiagonal, provable_split
 from ..errors import ProblemError
 from ..feasible import IntegerBox
 from ..gram import Array
-from ..kernels.block_multipliers import improve_row
+from ..kernels.block_multipliers import improve_row, workspace
+from ..kernels.block_points import near_minima
 from ..kernels.box import descend
 from ..minima.integer_blocks import Packed, prepared
 from ..problem import LeastSquares
-from .ascent import largest_trace, weighted_ascent
+from .ascent import largest_trace
+from .block_ascent import Climber, Place, Smoothed
 from .partition import partition
 
 TOLERANCE = 1e-3
@@ -25,13 +27,16 @@ PASSES = 4
 FEWEST = 64  # passes: blocks of one or two columns get a column a pass too
 TUNING_TOLERANCE = 3e-3
 SWEEPS = 2
-MAX_NODES = 200_000
-BARRIER = 0.05
-RIDGE = 3e-3
-FLOOR = 0.01
+MAX_NODES = 500_000
 START_FLOOR = 0.2
-PROGRESS = 3e-4
-FAILURES = 4
+LADDER = ((0.02, 0.12), (0.01, 0.06), (0.004, 0.025), (0.0015, 0.009))  # softness and barrier, stage by stage
+INSIDE = 0.9
+STEPS = 10
+LISTED = 200
+KEPT = 800
+LIST_NODES = 200_000
+WINDOW = 0.06  # of a block's share of the error
+FALL = 0.03
 SAMPLE = 8
 
 
@@ -65,6 +70,7 @@ class _Rows:
         step = self.start - self.target
         upper = np.einsum("ri,ri->r", step @ self.gram, step)
         self.upper = np.where(upper > 0, upper, 1.0)
+        self.keys = np.random.default_rng(0).integers(2**62, size=self.live.size)
         self.use(split)
 
     def use(self, split: BlockDiagonal) -> None:
@@ -130,20 +136,44 @@ class _Rows:
         )  # fmt: skip
         return bound / upper, y
 
-    def mean_bound(self, pools: list[_Columns]) -> float:
-        """Mean over the rows of what `improve` gives; the pools grow."""
-        return float(np.mean([self.improve(row, pool, TUNING_TOLERANCE)[0] for row, pool in enumerate(pools)]))
+    def search(self, g: Array) -> tuple[float, list[list[Array]]]:
+        """The mean bound at `g = My`, (rows, live columns), in units of each start's error, and near-minimal points.
 
-    def covariances(self, pools: list[_Columns]) -> list[Array]:
-        """`Σ_rows Cov(u_B) / upper` of the weights: the derivative of the mean relative bound with respect to `D`."""
-        total = [np.zeros_like(d) for d in self.matrices]
-        for row, pool in enumerate(pools):
-            for index, block in enumerate(self.blocks):
-                steps = pool.steps[index, : pool.count[index], : block.size]
-                weight = pool.weight[index, : pool.count[index]]
-                mean = weight @ steps
-                total[index] += ((steps * weight[:, None]).T @ steps - np.outer(mean, mean)) / self.upper[row]
-        return total
+        The points, (count, width) by row and block, are steps from the target.
+        """
+        bounds = -np.einsum("ri,ri->r", g, np.linalg.solve(self.rest, g.T).T)
+        packed, work = self.packed, workspace(self.packed.widest, int(self.packed.shape[1].max()))
+        found, errors = np.zeros((LISTED, packed.widest)), np.zeros(LISTED)
+        points: list[list[Array]] = [[] for _ in g]
+        for index, (block, d) in enumerate(zip(self.blocks, self.matrices, strict=True)):
+            order = packed.order[packed.shape[0][index] : packed.shape[0][index + 1]]
+            for row, pull in enumerate(g[:, block]):
+                t = self.target[row, block]
+                w = np.linalg.solve(d, pull)
+                least, count = near_minima(
+                    packed.shape, packed.arrays, index, (t - w)[order], float(self.box.low), float(self.box.high),
+                    MAX_NODES, LIST_NODES, WINDOW * self.upper[row] / len(self.blocks), work, found, errors,
+                )  # fmt: skip
+                bounds[row] += least - w @ pull
+                x = np.empty((count, block.size))
+                x[:, order] = found[:count, : block.size]
+                points[row].append(x - t)
+        return float(np.mean(bounds / self.upper)), points
+
+    def merged(self, old: list[list[Array]], new: list[list[Array]], place: Place) -> list[list[Array]]:
+        """Points of both, each once, at most `KEPT` of least value by row and block."""
+        out: list[list[Array]] = []
+        for row, lists in enumerate(new):
+            out.append([])
+            for index, (block, d) in enumerate(zip(self.blocks, self.matrices, strict=True)):
+                u = np.concatenate([old[row][index], lists[index]]) if old else lists[index]
+                keys = np.rint(u + self.target[row, block]).astype(np.int64) @ self.keys[: block.size]
+                u = u[np.unique(keys, return_index=True)[1]]
+                if len(u) > KEPT:
+                    value = np.einsum("ki,ki->k", u @ d, u) + 2 * (u @ place.g[row, block])
+                    u = u[np.argsort(value, kind="stable")[:KEPT]]
+                out[-1].append(u)
+        return out
 
 
 def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) -> BlockDiagonal:
@@ -158,45 +188,44 @@ def tune(problem: LeastSquares, width: int, rounds: int, seconds: float | None) 
 
 
 def ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: float | None) -> BlockDiagonal:
-    """Ascent on the mean of bound / error of a rounded point over the rows, which is concave in `D`.
+    """`block_ascent` on the mean of bound / error of a rounded point over the rows; `split` where nothing is gained.
 
-    At the best `y` the derivative with respect to `D_B` is the covariance of the block under the weights of the
-    columns. Each round maximises `Σ ⟨Cov_B, D_B⟩` with a barrier and goes part of the way there, as far as the bound
-    rises; the covariances are averaged over the rounds, and the barrier falls when a round fails.
+    A round searches all blocks of all rows, which gives the bound and near-minimal points, and takes a few steps on
+    the smoothed bound of the points known. Smoothing and barrier fall in stages. Where the bound has fallen far below
+    the best one, for want of points, the next steps start half way back.
     """
     start = time.process_time()
     rows = _Rows(problem, split)
-    pools = [rows.columns(row) for row in range(problem.rows)]
-    best = rows.mean_bound(pools)
-    weights = rows.covariances(pools)
-    length, barrier, failures = 0.5, BARRIER, 0
-    columns = rows.live.size
-    for _ in range(rounds):
-        if failures == FAILURES or (seconds is not None and time.process_time() - start > seconds):
+    known = [rows.improve(row, rows.columns(row), TUNING_TOLERANCE) for row in range(problem.rows)]
+    best, found = float(np.mean([bound for bound, _ in known])), split
+    place = Place([INSIDE * d for d in rows.matrices], np.stack([y for _, y in known]) @ rows.rest)
+    top = place
+    smoothed = Smoothed(rows.gram, rows.blocks, rows.upper, [])
+    climber = Climber(smoothed)
+    stage = -1
+    for number in range(rounds):
+        spent = (time.process_time() - start) / (seconds or np.inf)
+        if spent >= 1:
             break
-        scale = sum(float(np.sum(w * d)) for w, d in zip(weights, split.matrices, strict=True))
-        if not scale > 0:  # one integer point a row: nothing is left to gain
+        now = int(max(number / rounds, spent) * len(LADDER))
+        if now > stage:
+            stage = now
+            smoothed.softness, smoothed.barrier = LADDER[stage]
+            climber.restart()
+        trial = BlockDiagonal(split.blocks, tuple(np.ldexp(d, rows.exponent) for d in place.matrices))
+        if any(prepared(d) is None for d in trial.matrices):
             break
-        ridge = RIDGE * sum(float(np.trace(w)) for w in weights) / scale / columns
-        goals = [w / scale + ridge * np.eye(len(w)) for w in weights]
-        goal = weighted_ascent(problem.gram.array, split, goals, barrier / columns, 3, FLOOR)
-        for share in (length, 0.3 * length):
-            mixed = [(1 - share) * old + share * new for old, new in zip(split.matrices, goal.matrices, strict=True)]
-            trial = provable_split(problem.gram, BlockDiagonal(split.blocks, tuple(mixed)))
-            rows.use(trial)
-            trials = [pool.copy() for pool in pools]
-            value = rows.mean_bound(trials)
-            if value > best + PROGRESS * abs(best):
-                split, best, pools = trial, value, trials
-                weights = [(old + new) / 2 for old, new in zip(weights, rows.covariances(pools), strict=True)]
-                length, failures = min(0.8, 1.5 * share), 0
-                break
-        else:
-            failures += 1
-            barrier *= 0.5
-            length = max(0.3 * length, 0.03)
-            weights = rows.covariances(pools)
-    return split
+        rows.use(trial)
+        value, points = rows.search(place.g)
+        smoothed.points = rows.merged(smoothed.points, points, place)
+        if value > best:
+            best, top, found = value, place, trial
+        elif value < best - FALL:
+            place = Place(
+                [(d + e) / 2 for d, e in zip(place.matrices, top.matrices, strict=True)], (place.g + top.g) / 2
+            )
+        place = climber.climb(place, STEPS)
+    return provable_split(problem.gram, found)
 
 
 def improve(problem: LeastSquares, split: BlockDiagonal, rounds: int) -> tuple[BlockDiagonal, Array]:

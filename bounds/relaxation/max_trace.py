@@ -19,8 +19,8 @@ WIDE = 384
 ENOUGH = 0.9
 
 
-def max_trace_diagonal(gram: Array) -> Array:
-    """Maximise `trace D` over diagonal `D ≥ 0` with `gram − D ⪰ 0`.
+def max_trace_diagonal(gram: Array, weights: Array | None = None) -> Array:
+    """Maximise `trace D`, or `Σ weightsᵢ Dᵢ`, over diagonal `D ≥ 0` with `gram − D ⪰ 0`.
 
     To one part in a million up to 384 columns: primal-dual interior point for `max wᵀd`, `S − diag(d) ⪰ 0`, `d ≥ 0`
     and its dual `min ⟨S, X⟩`, `Xᵢᵢ ≥ wᵢ`, where `S` is the matrix scaled to unit diagonal and `w` its old diagonal
@@ -30,6 +30,7 @@ def max_trace_diagonal(gram: Array) -> Array:
     Parameters
     ----------
     gram : (columns, columns), positive definite apart from columns that are entirely zero
+    weights : (columns,), positive: treated like a wide matrix
 
     Returns
     -------
@@ -47,23 +48,26 @@ def max_trace_diagonal(gram: Array) -> Array:
     result = np.zeros(diagonal.size)
     if live.size == 0:
         return result
-    weight = diagonal[live]
-    root = np.sqrt(weight)
-    scaled = np.asarray(gram)[np.ix_(live, live)] / root / root[:, None]
+    scale = diagonal[live]
+    root = np.sqrt(scale)
+    scaled = np.asarray(gram)[np.ix_(live, live)]
+    scaled /= root
+    scaled /= root[:, None]
     if not _definite(scaled, np.zeros(live.size)):
         raise ProblemError("a diagonal below the Gram matrix needs full rank: merge or drop dependent columns")
-    d = _largest(scaled, weight / weight.mean())
+    weight = scale if weights is None else scale * np.asarray(weights)[live]
+    d = _largest(scaled, weight / weight.mean(), wide=live.size > WIDE or weights is not None)
     shrink = SHRINK
     while not _definite(scaled, d * (1 - shrink)):
         shrink *= 4
         if shrink >= 1:
             raise ProblemError("the Gram matrix is too ill-conditioned to subtract any diagonal from it")
-    result[live] = d * (1 - shrink) * weight
+    result[live] = d * (1 - shrink) * scale
     return result
 
 
-def _largest(scaled: Array, weight: Array) -> Array:
-    if weight.size > WIDE:
+def _largest(scaled: Array, weight: Array, wide: bool) -> Array:
+    if wide:
         d, most = low_rank_diagonal(scaled, weight, lambda trial: _definite(scaled, trial))
         if weight @ d >= ENOUGH * most:
             return d

@@ -39,10 +39,13 @@ def ascend(gram: Array, diagonal: Array, target: Array, keep: int | NDArray[np.i
     # powers of two, so that nothing overflows and no bit changes
     unit = -np.frexp(gram.diagonal().max())[1]
     size = np.frexp(np.abs(target).max(axis=1, keepdims=True))[1]
-    gram, diagonal = np.ldexp(gram, unit), np.ldexp(diagonal, unit)
+    rest, diagonal = np.ldexp(gram, unit), np.ldexp(diagonal, unit)
+    rest[np.diag_indices(n)] -= diagonal
     target, y = np.ldexp(target, -size), np.ldexp(y, -size)
-    rest = gram - np.diag(diagonal)
-    towards = np.linalg.inv(np.eye(n) + (TURNING / diagonal)[:, None] * rest).T
+    metric = (TURNING / diagonal)[:, None] * rest
+    metric[np.diag_indices(n)] += 1.0
+    towards = np.linalg.inv(metric).T
+    del metric
     pulled, base = diagonal * target, diagonal * target * target
     best, best_value = y, np.full(len(target), -np.inf)
     floor = 1e-3 * base.sum(axis=1) / np.sqrt(n)
@@ -61,22 +64,22 @@ def ascend(gram: Array, diagonal: Array, target: Array, keep: int | NDArray[np.i
         best = np.where(better[:, None], ahead, best)
         best_value = np.where(better, value, best_value)
         heat = HOT * (COLD / HOT) ** (index / max(rounds, 1))
-        share = _shares(gain, each, heat * np.maximum(best_value / np.sqrt(n), floor))
+        share = shares(gain, each, heat * np.maximum(best_value / np.sqrt(n), floor))
         step = share * (target - g / diagonal) - target - ahead
         moved = ahead + step @ towards
         y, drift = moved, moved - y
     return np.ldexp(best, size)
 
 
-def _shares(gain: Array, keep: NDArray[np.int64], temperature: Array) -> Array:
+def shares(gain: Array, keep: int | NDArray[np.int64], temperature: Array) -> Array:
     """`1 / (1 + exp((μ − gain) / temperature))`, (rows, columns), with `μ` such that a row sums to `keep`."""
     heat = np.maximum(temperature, np.finfo(np.float64).tiny)[:, None]
-    scaled = gain / heat
+    scaled, wanted = gain / heat, np.reshape(keep, (-1, 1))
     low = scaled.min(axis=1, keepdims=True) - STEEPEST
     high = scaled.max(axis=1, keepdims=True) + STEEPEST
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        many = _fermi(scaled - middle).sum(axis=1, keepdims=True) > keep[:, None]
+        many = _fermi(scaled - middle).sum(axis=1, keepdims=True) > wanted
         low, high = np.where(many, middle, low), np.where(many, high, middle)
     return _fermi(scaled - (low + high) / 2)
 

@@ -56,6 +56,7 @@ def page(report: Report) -> bytes:
         script_hash=_hash(script),
         summary=_summary(report, layers),
         bits="".join(f"<option value='{html.escape(str(c.key))}'>{html.escape(c.label)}</option>" for c in columns),
+        axis="Bits" if report.widths else "Compared",
         first=first,
         second=second,
         lead=html.escape(_lead(report)),

@@ -75,6 +75,23 @@ def test_interior_point_where_low_rank_comes_short(monkeypatch: pytest.MonkeyPat
     assert max_trace.max_trace_diagonal(gram).sum() >= 0.89 * best.sum()
 
 
+def test_a_tuned_diagonal_bounds_its_rows_better() -> None:
+    rng = np.random.default_rng(11)
+    gram = gram_of(rng, 96)
+    gram[5] = gram[:, 5] = 0.0
+    problem = bounds.LeastSquares(gram, rng.normal(size=(6, 96)), bounds.Sparse(24))
+    plain, tuned = (bounds.lower_bound(problem, bounds.DiagonalSplit(rounds=60, tune=tune)) for tune in (0, 3))
+    assert tuned.value.sum() > 1.02 * plain.value.sum()
+    assert (tuned.value <= bounds.solve(problem, bounds.LocalSearch(rounds=1)).upper).all()
+    np.testing.assert_array_equal(bounds.safe_value(problem, tuned.certificate), tuned.value)
+    dense = bounds.LeastSquares(gram, problem.target, bounds.Sparse(96))
+    assert (bounds.lower_bound(dense, bounds.DiagonalSplit(rounds=5, tune=1)).value == 0).all()
+    nothing = bounds.LeastSquares(gram, np.zeros((1, 96)), bounds.Sparse(24))
+    assert bounds.lower_bound(nothing, bounds.DiagonalSplit(rounds=5, tune=1)).value[0] == 0
+    with pytest.raises(bounds.ProblemError, match="tune = -1"):
+        bounds.DiagonalSplit(tune=-1)
+
+
 def test_low_rank_diagonal_gives_zero_where_nothing_is_definite() -> None:
     matrix = gram_of(np.random.default_rng(0), 20)
     assert not low_rank_diagonal(matrix, np.ones(20), lambda _: False)[0].any()
@@ -140,6 +157,7 @@ def test_exchanges_among_some_columns_only_help(feasible: bounds.Feasible, monke
         [wide_subsets.fit(problem.gram.array, t, np.flatnonzero(s)) for t, s in zip(problem.target, first, strict=True)]
     )
     monkeypatch.setattr(wide_subsets, "IN_DOUBT", (24,))
+    monkeypatch.setattr(wide_subsets, "FIRST", 1)
     one, more = search(problem, rounds=0), search(problem, rounds=4)
     assert (np.count_nonzero((one != 0) ^ first, axis=1) <= 24).all()
     errors = [problem.error(x) for x in (begin, one, more)]
@@ -181,3 +199,12 @@ def test_wide_pruning_of_dead_dependent_and_tiny_inputs(feasible: bounds.Feasibl
     found = search(inside)
     live = ~problem.gram.dead
     np.testing.assert_allclose(found[:, live], inside.target[:, live], rtol=1e-12)
+
+
+def test_a_schur_complement_that_rounding_made_indefinite_is_lifted() -> None:
+    schur = np.array([[1.0, 1.0], [1.0, 1.0 - 1e-9]])
+    lifted, solved = wide_subsets._solved(schur, np.ones(2), np.ones(2))
+    assert np.linalg.eigvalsh(lifted)[0] > 0
+    np.testing.assert_allclose(lifted, schur, atol=1e-7)
+    np.testing.assert_allclose(lifted @ solved, np.ones(2), rtol=1e-6)
+    assert np.isfinite(wide_subsets._solved(-schur, np.ones(2), np.ones(2))[1]).all()

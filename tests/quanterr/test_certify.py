@@ -1,6 +1,7 @@
 """The pipeline: agreement with brute force, resume, order, executors, bad input."""
 
 import dataclasses
+import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, product
@@ -323,6 +324,22 @@ def test_only_undecided_comparisons_are_refined() -> None:
     [(before, after)] = [pair for pair in pairs if (pair[0].bits, pair[0].method) == (2, behind)]
     assert after.error_lower > before.error_lower
     assert after.error_upper == before.error_upper  # only the bound of the one behind was worked on
+
+
+def test_a_budget_of_minutes_ends_the_refinement_and_a_second_run_goes_on(tmp_path: Path) -> None:
+    wide = make_layer(rows=2, columns=72)
+    with Store(tmp_path / "s") as store:
+        run = functools.partial(certify, [wide], bits=(2, 3), chunk=None, refine="all", store=store)
+        quick = run(effort="quick")
+        short = run(minutes=1e-9)
+        done = [a.error_lower > b.error_lower for a, b in zip(short.records, quick.records, strict=True)]
+        assert 0 < sum(done) < len(done)
+        assert any("budget of minutes" in note for note in short.layers[0].notes)
+        whole = run()
+        assert not any("budget of minutes" in note for note in whole.layers[0].notes)
+        assert whole.records == certify([wide], bits=(2, 3), chunk=None, refine="all", store=store).records
+    with pytest.raises(QuanterrError, match="minutes = 0: use a positive number"):
+        certify([wide], minutes=0)
 
 
 def _quantization_leads(report: Report, bits: int) -> bool:

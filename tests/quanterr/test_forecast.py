@@ -8,7 +8,7 @@ import pytest
 
 from quanterr.contestants import at_storage
 from quanterr.execution import _ordered
-from quanterr.forecast import Forecast, kind, wall_time, work
+from quanterr.forecast import Forecast, kind, work
 from quanterr.plan import units
 from quanterr.units import Unit
 
@@ -28,7 +28,7 @@ def test_before_anything_is_done_the_guess_is_told() -> None:
     found = plan()
     forecast = Forecast(found)
     assert forecast.left == pytest.approx(sum(map(work, found)))
-    assert wall_time(forecast, 0.0, 4) == pytest.approx(forecast.left / 4)
+    assert forecast.wall_time(4) == pytest.approx(forecast.left / 4)
     for unit in found[:3]:
         forecast.drop(unit)
     assert forecast.left == pytest.approx(sum(map(work, found[3:])))
@@ -47,8 +47,9 @@ def test_one_of_each_kind_comes_first_then_the_dearest() -> None:
 @pytest.mark.parametrize("workers", [1, 2, 7])
 @pytest.mark.parametrize("seed", range(5))
 def test_the_estimate_is_good_soon(workers: int, seed: int) -> None:
-    """Guesses wrong by up to ten times either way for every kind, and each unit by its own luck: a simulated run."""
+    """Guesses wrong by up to ten times either way for every kind, each unit by its own luck, cores that are shared."""
     rng = np.random.default_rng(seed)
+    startup, slow = rng.uniform(0, 20), rng.uniform(1, 8)
     ordered = _ordered(plan())
     wrong = {name: 10 ** rng.uniform(-1, 1) for name in dict.fromkeys(map(kind, ordered))}
     truth = [work(unit) * wrong[kind(unit)] * rng.lognormal(0, 0.4) for unit in ordered]
@@ -59,8 +60,8 @@ def test_the_estimate_is_good_soon(workers: int, seed: int) -> None:
             seconds, index = queue.pop()
             heapq.heappush(flying, (now + seconds, index))
         now, index = heapq.heappop(flying)
-        forecast.add(ordered[index], truth[index])
-        told.append((now, wall_time(forecast, now, 0 if workers == 1 else workers)))
+        forecast.add(ordered[index], truth[index], startup + slow * now)
+        told.append((now, forecast.wall_time(workers) / slow))
     late = [(at, left) for at, left in told if 0.25 * now < at < 0.9 * now]
     assert late
     assert all(0.5 < (at + left) / now < 2 for at, left in late)

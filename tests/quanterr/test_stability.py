@@ -196,6 +196,17 @@ def test_deviations_are_those_of_joined_inputs() -> None:
     assert len(left) == np.count_nonzero(resamples.draws[:, 4])
 
 
+def test_a_side_that_errs_nowhere_in_some_inputs() -> None:
+    """Resamples without the others are infinitely far out, which an interval says and arithmetic survives."""
+    resamples = Resamples.draw(4, 2000, 0.95, 0)
+    deviations = resamples.deviations(np.array([0.0, 0.0, 0.0, 1.0]), np.ones(4))
+    assert np.isinf(deviations).any()
+    low, high = resamples.reach(deviations)
+    assert math.isfinite(low)
+    assert high == math.inf
+    assert 0.0 <= resamples.turned(deviations, 1.0) < 0.5
+
+
 def test_small_formulas() -> None:
     assert advantage(1.0, 10.0) == pytest.approx(10)
     assert advantage(0.0, 1.0) == math.inf
