@@ -53,6 +53,8 @@ def proven_value(problem: LeastSquares, certificate: AnyCertificate, scale: Arra
 
     `problem.target` holds the rounded quotients of the weights by `scale` (rows,), None where there is no scale.
     """
+    if isinstance(certificate, Certificate) and not certificate.diagonal.any() and not certificate.y.any():
+        return np.zeros(problem.rows)  # no error is negative: this claims nothing
     if scale is None:
         return bounds.safe_value(problem, certificate)
     blur = UNIT_ROUNDOFF * np.abs(problem.target) + 2.0**-1074
