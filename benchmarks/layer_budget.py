@@ -89,7 +89,7 @@ def _wide() -> str:
             continue
         gram, weight = bounds.Gram(layer.gram), layer.weight[:WIDE_ROWS]
         rows, n = weight.shape
-        seconds, curve = processor_seconds(lambda g=gram, w=weight: traces(g, w))
+        seconds, (curve, _) = processor_seconds(lambda g=gram, w=weight: traces(g, w))
         gains, gaps, row_gaps, times = [], [], [], []
         for b in BITS:
             keep = n * b // 16

@@ -59,7 +59,7 @@ def bound_layer(
     relaxation = relaxation or DiagonalSplit(rounds=60)
     parts = grams_and_rows(gram, weight)
     cuts = np.cumsum([len(rows) for _, rows in parts])[:-1]
-    spent = allocate(np.concatenate([traces(*part) for part in parts]), keep).keep
+    spent = allocate(np.concatenate([traces(*part)[0] for part in parts]), keep).keep
     found = [points(*part, share, search) for part, share in zip(parts, np.split(spent, cuts), strict=True)]
     lower, at, bound = np.zeros(()), spent, 0.0
     for _ in range(rounds):

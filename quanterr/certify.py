@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -176,7 +177,7 @@ def certify(
         whole = LayerBudgets(plan if budget == "both" else (), refused, go)
         whole.solve(solved)
         search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())
-        whole.refine(search_more, bound_more, level)
+        whole.refine(search_more, bound_more, level, math.inf if minutes is None else began + 60 * minutes)
         remarks += whole.remarks
         chosen = list(_to_refine(plan, search_more, bound_more, level))
         waiting: Counter[str] = Counter()
@@ -191,7 +192,7 @@ def certify(
                 waiting[unit.layer] -= unit.rows * len(unit.contestants)
                 if minutes is not None and time.monotonic() - began > 60 * minutes:
                     break
-        late = {layer for layer, rows in waiting.items() if rows}
+        late = {layer for layer, rows in waiting.items() if rows} | whole.late
         total = sum(unit.rows * len(unit.contestants) for unit in plan)
 
         def now(doing: str, layer: str) -> None:

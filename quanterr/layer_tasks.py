@@ -1,7 +1,7 @@
 """The steps of layer-wide pruning that workers do on some rows: what is handed over, and what comes back.
 
 Their results are kept like those of rows, one entry a number of kept columns where rows have one: `error_upper`,
-`error_lower` and `status` are (rows, columns + 1), and `x` holds the supports, packed.
+`error_lower` and `status` are (rows, columns + 1), and `x` holds the supports, packed, or the order of an elimination.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bounds.allocation import Ask
 from bounds.exact.row_curves import RowCurves, fitted, prove, start
 from bounds.gram import Array
 from bounds.layer_bounds import points
-from bounds.local.traces import traces
+from bounds.local.traces import left_over, traces
 from bounds.relaxation.size_curves import size_curves
 
 from .units import STATUSES, RowResults
@@ -41,10 +41,9 @@ class StartCurves:
         began = time.thread_time()
         if self.exact:
             curves = start(gram, weight)
-            packed = np.packbits(curves.kept, axis=-1)
-            return _curves(curves.upper, curves.lower, began, packed=packed)
-        upper = traces(gram, weight)
-        return _curves(upper, np.zeros_like(upper), began)
+            return _curves(curves.upper, curves.lower, began, np.packbits(curves.kept, axis=-1))
+        upper, order = traces(gram, weight)
+        return _curves(upper, np.zeros_like(upper), began, order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +68,7 @@ class ProveCurves:
         curves = RowCurves(known.error_lower[rows], known.error_upper[rows], kept, stuck, none, known.nodes[rows])
         found = prove(gram, weight, curves, self.asks, self.search)
         packed = np.packbits(found.kept, axis=-1)
-        return _curves(found.upper, found.lower, began, packed=packed, stuck=found.stuck, nodes=found.nodes)
+        return _curves(found.upper, found.lower, began, packed, stuck=found.stuck, nodes=found.nodes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +86,23 @@ class FitSupports:
         began = time.thread_time()
         kept = np.unpackbits(self.support[rows], axis=-1, count=gram.columns).astype(np.int8)
         x, upper = fitted(gram, weight, kept)
+        return _rows(x, upper, began)
+
+
+@dataclass(frozen=True, eq=False)
+class FitTraces:
+    """The least-squares weights on what an elimination, its `order` (rows, columns), leaves of each row."""
+
+    keep: Sizes
+    order: Sizes
+
+    @property
+    def identity(self) -> bytes:
+        return hashlib.sha256(b"trace" + self.keep.tobytes() + self.order.tobytes()).digest()
+
+    def solve(self, gram: Gram, weight: Array, rows: slice) -> RowResults:
+        began = time.thread_time()
+        x, upper = left_over(gram, weight, self.order[rows], self.keep[rows])
         return _rows(x, upper, began)
 
 
@@ -121,11 +137,11 @@ class BoundCurves:
     def solve(self, gram: Gram, weight: Array, rows: slice) -> RowResults:
         began = time.thread_time()
         lower = size_curves(gram, weight, self.keep[rows], self.relaxation)
-        return _curves(np.full_like(lower, np.inf), lower, began)
+        return _curves(np.full_like(lower, np.inf), lower, began, np.zeros((len(lower), 0)))
 
 
 def _curves(
-    upper: Array, lower: Array, began: float, packed: NDArray[np.uint8] | None = None,
+    upper: Array, lower: Array, began: float, supports: NDArray[np.generic],
     stuck: NDArray[np.bool_] | None = None, nodes: NDArray[np.int64] | None = None,
 ) -> RowResults:  # fmt: skip
     rows = len(upper)
@@ -133,8 +149,8 @@ def _curves(
     if stuck is not None:
         status[stuck] = STUCK
     return RowResults(
-        upper, lower, np.zeros(rows), status, np.zeros((rows, 0)) if packed is None else packed,
-        np.full(rows, packed is None), time.thread_time() - began,
+        upper, lower, np.zeros(rows), status, supports, np.zeros(rows, dtype=np.bool_),
+        time.thread_time() - began,
         np.zeros(rows, dtype=np.int64) if nodes is None else nodes,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from ..gram import Array, Gram
 from ..problem import LeastSquares
 from .block import BlockSplit
 from .block_sparse import crude_error, reweighted, solve_row
-from .diagonal import SOFT_ROUNDS, DiagonalSplit, shared_diagonal
+from .diagonal import SOFT_ROUNDS, DiagonalSplit, shared_diagonal, tuned
 from .soft_minimum import SoftMinimum
 from .softened import ascend
 
@@ -26,7 +26,7 @@ def size_curves(gram: Gram, weight: Array, keep: NDArray[np.int64], method: Diag
     gram : of full rank on its live columns
     weight : (rows, columns)
     keep : (rows,) the size at which the bound of each row should be best
-    method : `DiagonalSplit`, or `BlockSplit`, whose `D` is tuned at the mean size unless it brings one
+    method : `DiagonalSplit`, or `BlockSplit`; where they tune a `D`, it is for the mean size
 
     Raises
     ------
@@ -52,7 +52,10 @@ def size_curves(gram: Gram, weight: Array, keep: NDArray[np.int64], method: Diag
 
 def _by_diagonal(problem: LeastSquares, sizes: NDArray[np.int64], method: DiagonalSplit) -> Array:
     gram, live = problem.gram, problem.gram.live
-    diagonal = provable(gram, shared_diagonal(gram, method.floor))
+    diagonal = shared_diagonal(gram, method.floor)
+    if method.tune:
+        diagonal = tuned(problem, diagonal, method.floor, method.tune)
+    diagonal = provable(gram, diagonal)
     y = np.zeros_like(problem.target)
     if live.size > 1 and method.rounds:
         part, target = gram.array[np.ix_(live, live)], problem.target[:, live]

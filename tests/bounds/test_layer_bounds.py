@@ -24,7 +24,7 @@ from bounds import (
     solve_layer,
 )
 from bounds.certificate import safe_curve
-from bounds.local.traces import traces
+from bounds.local.traces import left_over, traces
 from bounds.relaxation.size_curves import size_curves
 
 
@@ -98,9 +98,15 @@ def test_traces_are_the_errors_of_greedy_elimination():
     gram, weight = layer(3, 5, 9)
     gram[2, :] = gram[:, 2] = 0.0
     metric = Gram(gram)
-    curve = traces(metric, weight)
+    curve, order = traces(metric, weight)
     exact = exact_curves(metric, weight)
     assert (curve >= exact * (1 - 1e-9) - 1e-12).all()
+    assert (np.sort(order, axis=1) == np.arange(9)).all()
+    for keep in (0, 3, 8):
+        x, errors = left_over(metric, weight, order, np.full(5, keep))
+        assert (np.count_nonzero(x, axis=1) <= keep).all()
+        assert errors == pytest.approx(curve[:, keep], rel=1e-9, abs=1e-12)
+        assert (errors >= exact[:, keep] * (1 - 1e-9) - 1e-12).all()
     live = np.delete(np.arange(9), 2)
     for row in range(5):
         kept = list(live)
