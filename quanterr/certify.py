@@ -27,6 +27,7 @@ from .scale_free import ScaleFree, ScaleFreeJob, search_scales
 from .scaling import SCALES
 from .tally import Tally
 from .units import Unit
+from .workers import workers
 
 if TYPE_CHECKING:
     from .layers import Layer
@@ -142,57 +143,56 @@ def certify(
     plan = [unit for layer in layers for unit in units(layer, rivals, chunk, scale, search)]
     if not plan:
         raise QuanterrError("no layers given: nothing to certify")
-    solved: dict[Place, Tally] = defaultdict(Tally)
-    refused: dict[tuple[str, int], ChunkRefused] = {}
-    with closing(run(plan, store, executor, jobs, progress)) as outcomes:
-        for unit, results in outcomes:
-            if isinstance(results, ChunkRefused):
-                refused.setdefault((unit.layer, unit.chunk), results)
-            else:
-                solved[unit.layer, unit.chunk].add(unit, results)
-    if refused and not skip_refused:
-        raise next(iter(refused.values()))
-    for place in refused:
-        solved.pop(place, None)
-    remarks = list(map(str, refused.values()))
-    chosen = list(_to_refine(plan, solved, refine, level)) if effort != "quick" else []
-    waiting: Counter[str] = Counter()
-    for unit in chosen:
-        waiting[unit.layer] += unit.rows * len(unit.contestants)
-    if chosen:
-        with closing(run(chosen, store, executor, jobs, progress)) as outcomes:
+    with workers(executor, jobs) as pool:
+        solved: dict[Place, Tally] = defaultdict(Tally)
+        refused: dict[tuple[str, int], ChunkRefused] = {}
+        with closing(run(plan, store, pool, progress)) as outcomes:
             for unit, results in outcomes:
                 if isinstance(results, ChunkRefused):
-                    remarks.append(f"{results}; the quick bounds stand")
+                    refused.setdefault((unit.layer, unit.chunk), results)
                 else:
-                    solved[unit.layer, unit.chunk].improve(unit, results)
-                waiting[unit.layer] -= unit.rows * len(unit.contestants)
-                if minutes is not None and time.monotonic() - began > 60 * minutes:
-                    break
-    late = {layer for layer, rows in waiting.items() if rows}
-    total = sum(unit.rows * len(unit.contestants) for unit in plan)
+                    solved[unit.layer, unit.chunk].add(unit, results)
+        if refused and not skip_refused:
+            raise next(iter(refused.values()))
+        for place in refused:
+            solved.pop(place, None)
+        remarks = list(map(str, refused.values()))
+        chosen = list(_to_refine(plan, solved, refine, level)) if effort != "quick" else []
+        waiting: Counter[str] = Counter()
+        for unit in chosen:
+            waiting[unit.layer] += unit.rows * len(unit.contestants)
+        if chosen:
+            with closing(run(chosen, store, pool, progress)) as outcomes:
+                for unit, results in outcomes:
+                    if isinstance(results, ChunkRefused):
+                        remarks.append(f"{results}; the quick bounds stand")
+                    else:
+                        solved[unit.layer, unit.chunk].improve(unit, results)
+                    waiting[unit.layer] -= unit.rows * len(unit.contestants)
+                    if minutes is not None and time.monotonic() - began > 60 * minutes:
+                        break
+        late = {layer for layer, rows in waiting.items() if rows}
+        total = sum(unit.rows * len(unit.contestants) for unit in plan)
 
-    def now(doing: str, layer: str) -> None:
-        if progress is not None:
-            progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
+        def now(doing: str, layer: str) -> None:
+            if progress is not None:
+                progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
 
-    any_scale = search_scales(
-        _losers(solved), store, executor, jobs, begins=lambda place: now("every scale of", place[0])
-    )
-    methods = list(dict.fromkeys(rival.method for rival in rivals))
-    records = sorted(_records(solved, any_scale), key=_order(plan, methods))
-    open_layers = {record.layer for record in records if "none" in record.evidence}
-    facts = tuple(_facts(layer, chunk, layer.name in open_layers, layer.name in late) for layer in layers)
-    report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
-    if store is not None:
-        store.add_run(title, report.to_dicts(), report.facts())
-    if certificates is not None:
-        ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
-        found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
-        write_certificates(
-            layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale, title=title,
-            executor=executor, jobs=jobs, begins=lambda name: now("certificate of", name),
-        )  # fmt: skip
+        any_scale = search_scales(_losers(solved), store, pool, begins=lambda place: now("every scale of", place[0]))
+        methods = list(dict.fromkeys(rival.method for rival in rivals))
+        records = sorted(_records(solved, any_scale), key=_order(plan, methods))
+        open_layers = {record.layer for record in records if "none" in record.evidence}
+        facts = tuple(_facts(layer, chunk, layer.name in open_layers, layer.name in late) for layer in layers)
+        report = Report(tuple(records), title=title, refused=tuple(sorted(remarks)), layers=facts)
+        if store is not None:
+            store.add_run(title, report.to_dicts(), report.facts())
+        if certificates is not None:
+            ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
+            found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
+            write_certificates(
+                layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale, title=title, pool=pool,
+                begins=lambda name: now("certificate of", name),
+            )  # fmt: skip
     return report
 
 

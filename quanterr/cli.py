@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,6 +91,9 @@ def certify(
     damping: DampingOption = 0.0,
     device: DeviceOption = "cpu",
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, tcp://host:8786: its workers instead of --jobs.")
+    ] = None,
     seed: SeedOption = 0,
     max_nodes: Annotated[
         int | None, typer.Option(min=1, help="Search nodes a row before it is left open, between proven bounds.")
@@ -129,14 +133,15 @@ def certify(
     from .certify import LATE
     from .certify import certify as certify_layers
     from .contestants import rivals
-    from .plan import memory
+    from .forecast import memory
     from .session import Session, load
     from .store import Store
 
-    with guarded(f"; what was solved is kept in {out}: run the same command to go on"):
+    with guarded(f"; what was solved is kept in {out}: run the same command to go on"), ExitStack() as stack:
         store = Store(out)  # first: an unwritable place should not cost a capture
         if certificates is not None:
             require_writable(certificates)
+        executor = _cluster(scheduler, stack)
         widths = parse_bits(bits)
         names = None if contestants is None else contestants.split(",")
         rivals(widths, names, mask_cost, compound)  # refuses before a capture
@@ -160,14 +165,14 @@ def certify(
                 console.print(f"  note: {layer.name}: {added}")
             for note in layer.notes:
                 console.print(f"  note: {layer.name}: {note}")
-        if chunk == 0:
-            most = memory(captured, None) / 2**30
-            console.print(f"whole layers: about {most:.1f} GiB for each of {jobs or _cores()} workers (estimate)")
+        most = memory(captured, chunk or None) / 2**30
+        where = f"{jobs or _cores()} workers" if executor is None else "the workers of the cluster"
+        console.print(f"about {most:.1f} GiB of memory for each of {where} (estimate)")
         with _live_progress() as show:
             report = certify_layers(
                 captured, widths, chunk or None, contestants=names, mask_cost=mask_cost, compound=compound,
                 scale=scale, search=search, effort=effort, refine=refine, minutes=minutes, store=store,
-                jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
+                executor=executor, jobs=jobs or _cores(), progress=show, title=title, skip_refused=True,
                 certificates=certificates, dual=dual,
             )  # fmt: skip
         if report.records:
@@ -227,6 +232,19 @@ def _present(report: Any, figure: Path | None) -> None:
         console.print("Figure: " + ", ".join(map(str, paths)))
 
 
+def _cluster(address: str | None, stack: ExitStack) -> Executor | None:
+    if address is None:
+        return None
+    from .cluster import connected
+
+    executor = stack.enter_context(connected(address))
+    threads = executor.client.nthreads()
+    console.print(f"{len(threads)} workers with {sum(threads.values())} threads at {address}")
+    if not threads:
+        console.print(f"  waiting for the first one: `dask worker {address} --nthreads 1`")
+    return executor
+
+
 def _cores() -> int:
     import os
 
@@ -242,7 +260,7 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
         MofNCompleteColumn(),
         TextColumn("rows × contestants · {task.fields[left]}"),
     )
-    with Progress(*columns, console=console, expand=True) as bar:
+    with Progress(*columns, console=console, expand=True, refresh_per_second=2) as bar:
         task = bar.add_task("solve", total=None, left="starting workers")
         reported = False
 
@@ -251,7 +269,7 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
             if now.rows_reused and not reported:
                 bar.console.print(f"{now.rows_reused:,} of {now.rows_total:,} results reused from the result file")
                 reported = True
-            left = "estimating time left" if now.seconds_left is None else f"about {now.seconds_left:.0f} s left"
+            left = "" if now.seconds_left is None else f"about {_duration(now.seconds_left)} left (estimate)"
             if now.rows_done == now.rows_total:
                 left = f"{now.seconds:.1f} s"
             if now.writing:
@@ -259,6 +277,13 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
             bar.update(task, total=now.rows_total, completed=now.rows_done, left=left)
 
         yield show
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def main() -> None:

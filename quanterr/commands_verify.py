@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +21,7 @@ from .errors import CertificateFileError
 from .terminal import INTERRUPTED, console
 from .verifying import Verification
 from .verifying import verify as verify_file
+from .workers import InlineExecutor, workers
 
 UNREADABLE, REFUTED = 1, 3
 FAILURES_SHOWN = 5
@@ -34,6 +37,7 @@ def verify(
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Search again what rests on a search (loads solvers).")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Files checked at a time, a process each.")] = 1,
 ) -> None:
     """Recheck certificates of `quanterr certify --certificates`, on any machine.
 
@@ -46,10 +50,9 @@ def verify(
     """
     worst = 0
     try:
-        for path in _expanded(files):
+        for future in _checked(files, rerun, jobs):
             try:
-                with _live_progress(path) as show:
-                    result = verify_file(path, rerun=rerun, progress=show)
+                result = future.result()
             except CertificateFileError as error:
                 _say_error(str(error))
                 worst = worst or UNREADABLE
@@ -60,10 +63,38 @@ def verify(
     except CertificateFileError as error:
         _say_error(str(error))
         worst = UNREADABLE
+    except BrokenExecutor:
+        _say_error("a worker process died, probably for lack of memory: check the rest with fewer --jobs")
+        worst = UNREADABLE
     except KeyboardInterrupt:
         _say_error("interrupted: nothing is concluded about the file that was being checked")
         worst = INTERRUPTED
     raise typer.Exit(worst)
+
+
+def _checked(files: list[Path], rerun: bool, jobs: int) -> Iterator[Future[Verification]]:
+    """Every file in turn; with more jobs the ones after it are being checked already."""
+    if jobs == 1:
+        for path in _expanded(files):
+            with _live_progress(path.name) as show:
+                future = InlineExecutor().submit(verify_file, path, rerun=rerun, progress=show)
+            yield future
+        return
+    paths: list[Path] = []
+    missing = None
+    try:
+        paths.extend(_expanded(files))
+    except CertificateFileError as error:
+        missing = error
+    with workers(None, jobs) as pool:
+        futures = deque(pool.submit(verify_file, path, rerun=rerun) for path in paths)
+        with _live_progress(f"{len(paths)} files") as show:
+            while futures:
+                wait([futures[0]])
+                show(len(paths) - sum(not future.done() for future in futures), len(paths))
+                yield futures.popleft()
+    if missing is not None:
+        raise missing
 
 
 def _expanded(files: list[Path]) -> Iterator[Path]:
@@ -146,9 +177,9 @@ def _cell(verdicts: list[tuple[str, float]], names: tuple[str, ...]) -> str:
 
 
 @contextmanager
-def _live_progress(path: Path) -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("checking"), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn(path.name))
-    with Progress(*columns, console=console, transient=True) as bar:
+def _live_progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn("checking"), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn(name))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("check", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

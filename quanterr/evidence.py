@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,10 +22,11 @@ from .any_scale import EveryScale
 from .certificates import Claim, DiagonalProof, LayerCertificate, file_name, write
 from .contestants import Contestant
 from .errors import QuanterrError
+from .execution import result_of
+from .grams import shared_gram
 from .layers.layer import Chunk, Layer
 from .scale_free import Place, ScaleFree
-from .units import RowResults, Unit, problem_of, shared_gram
-from .workers import local_executor
+from .units import RowResults, Unit, problem_of
 
 #: Steps on `y`: 300 instead of 80 gain 0.03 … 0.15 dB on pruned rows for three times the time.
 ROUNDS = 80
@@ -67,7 +67,7 @@ def prove_unit(unit: Unit, dual: str, thorough: bool) -> ProvenRows:
         scale = unit.scales[0, row : row + len(piece.weight)] if unit.scaled else None
         row += len(piece.weight)
         try:
-            gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
+            gram = shared_gram(piece.gram)
             problem = problem_of(gram, piece.weight, feasible, scale)
             parts.append(_prove_rows(problem, relaxation, scale))
         except (ProblemError, CertificateError) as error:
@@ -113,8 +113,7 @@ def write_certificates(
     dual: str,
     any_scale: Mapping[Place, ScaleFree],
     title: str,
-    executor: Executor | None,
-    jobs: int,
+    pool: Executor,
     begins: Callable[[str], object] | None = None,
 ) -> list[Path]:
     """Write one file for every layer of `solved`: results by (layer, chunk), then contestant.
@@ -131,22 +130,21 @@ def write_certificates(
         A dual bound above the error achieved.
     """
     paths = []
-    with local_executor(jobs) if executor is None else nullcontext(executor) as pool:
-        for layer in layers:
-            chunks = [c for c in layer.chunks(width) if (layer.name, c.index) in solved]
-            if not chunks:
-                continue  # every chunk was refused, and is named as such
-            if begins is not None:
-                begins(layer.name)
-            claims = tuple(_claims(layer, chunks, solved, dual, pool, any_scale))
-            certificate = LayerCertificate(
-                layer.name, title, layer.samples, layer.damping, layer.weight,
-                tuple(np.stack([_symmetric(piece.gram) for piece in chunk.pieces]) for chunk in chunks),
-                tuple((chunk.columns.start, chunk.columns.stop) for chunk in chunks),
-                tuple(chunk.index for chunk in chunks), claims, _versions(),
-            )  # fmt: skip
-            paths.append(folder / file_name(layer.name))
-            write(certificate, paths[-1])
+    for layer in layers:
+        chunks = [c for c in layer.chunks(width) if (layer.name, c.index) in solved]
+        if not chunks:
+            continue  # every chunk was refused, and is named as such
+        if begins is not None:
+            begins(layer.name)
+        claims = tuple(_claims(layer, chunks, solved, dual, pool, any_scale))
+        certificate = LayerCertificate(
+            layer.name, title, layer.samples, layer.damping, layer.weight,
+            tuple(np.stack([_symmetric(piece.gram) for piece in chunk.pieces]) for chunk in chunks),
+            tuple((chunk.columns.start, chunk.columns.stop) for chunk in chunks),
+            tuple(chunk.index for chunk in chunks), claims, _versions(),
+        )  # fmt: skip
+        paths.append(folder / file_name(layer.name))
+        write(certificate, paths[-1])
     return paths
 
 
@@ -176,8 +174,8 @@ def _every_scale(layer: Layer, parts: list[tuple[Unit, RowResults]], free: Scale
 def _proofs(parts: list[list[tuple[Unit, RowResults]]], dual: str, pool: Executor) -> list[list[ProvenRows | None]]:
     if DUALS[dual] is None:
         return [[None] * len(part) for part in parts]
-    flying = [[pool.submit(prove_unit, u, dual, bool(r.dual.any())) for u, r in part] for part in parts]
-    return [[future.result() for future in futures] for futures in flying]
+    flying = [[(u, pool.submit(prove_unit, u, dual, bool(r.dual.any()))) for u, r in part] for part in parts]
+    return [[result_of(future, str(unit)) for unit, future in futures] for futures in flying]
 
 
 def _claim(

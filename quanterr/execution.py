@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from bounds import BatchSearch, DiagonalSplit
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import ChunkRefused, QuanterrError
+from .forecast import Forecast, kind, work
 from .units import RowResults, Unit, solve_unit
-from .workers import local_executor
+from .workers import count, died
 
 if TYPE_CHECKING:
     from .store import Store
 
-Flying = dict[Future[list[RowResults]], Unit]
 Outcome = list[RowResults] | ChunkRefused
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+#: Most units in flight, with fewer than 22 workers, and most bytes of them once every worker has one.
+UNITS, IN_FLIGHT = 64, 2**30
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, in (row, contestant) pairs; `seconds_left` is an estimate, None at first.
+    """How far a run is, in (row, contestant) pairs; `seconds_left` is an estimate: from other
+    networks and machines at first, then more and more from the units that are done. None where there is none.
 
     When all are done, `writing` says what else is being made, such as the certificate of which layer.
     """
@@ -36,99 +40,115 @@ class Progress:
     writing: str = ""
 
 
-def _work(unit: Unit) -> float:
-    """Expected processor seconds of a unit, for the order and the estimate only.
-
-    Best-subset trees grow tenfold every twelve columns; beyond them the searches grow with columns^2.2 and the tuning
-    of `D` with columns³. Measured on layers of 36, 384 and 1,536 columns; half or twice as much is usual.
-    """
-    rows, columns = unit.rows * len(unit.contestants), float(unit.columns)
-    if unit.wide:
-        row = 6e-4 if isinstance(unit.search, BatchSearch) else 5e-2
-        row += 3e-3 if isinstance(unit.relaxation, DiagonalSplit) else 2e-1
-        return float(row * rows * (columns / 384) ** 2.1 + 10 * (columns / 1000) ** 3)
-    if unit.scaled:
-        return 3e-5 * rows
-    return float(rows * (5e-6 + 5e-4 * 10 ** (min(columns, 72) / 12 - 3)))
-
-
 def run(
     units: list[Unit],
     store: Store | None,
-    executor: Executor | None,
-    jobs: int,
+    pool: Executor,
     progress: Callable[[Progress], None] | None,
 ) -> Generator[tuple[Unit, Outcome], None, None]:
     """Every unit with its results, from the store where it has them, in the order in which they are known."""
     began = time.monotonic()
-    total = sum(unit.rows * len(unit.contestants) for unit in units)
+    total = sum(unit.scales.size for unit in units)
     done = reused = 0
     pending: list[Unit] = []
+    keys: dict[int, list[str]] = {}
     for unit in units:
-        known = _stored(unit, store)
+        names = [unit.key(i) for i in range(len(unit.scales))] if store is not None else []
+        found = {i: store.get(name, unit.budget) for i, name in enumerate(names)} if store is not None else {}
+        known = {i: result for i, result in found.items() if result is not None}
         if known:
             reused += unit.rows * len(known)
             yield unit.only(list(known)), list(known.values())
-        missing = [i for i in range(len(unit.contestants)) if i not in known]
+        missing = [i for i in range(len(unit.scales)) if i not in known]
         if missing:
             pending.append(unit.only(missing))
+            keys[id(pending[-1])] = [names[i] for i in missing] if names else []
     done = reused
-    left = all_work = sum(map(_work, pending))
+    forecast = Forecast(pending)
     if progress is not None:
-        progress(Progress(done, total, reused, 0.0, None))
-    # The dearest units first: the last ones to finish are then small, and workers end together.
-    pending.sort(key=_work, reverse=True)
-    for unit, results in _computed(pending, executor, jobs):
-        if store is not None and not isinstance(results, ChunkRefused):
-            store.put(((unit.key(i), result) for i, result in enumerate(results)), unit.budget)
-        done += unit.rows * len(unit.contestants)
-        left -= _work(unit)
+        progress(Progress(done, total, reused, 0.0, forecast.wall_time(count(pool))))
+    for unit, results in _computed(_ordered(pending), pool):
+        done += unit.scales.size
+        elapsed = time.monotonic() - began
+        if isinstance(results, ChunkRefused):
+            forecast.drop(unit)
+        else:
+            forecast.add(unit, sum(result.seconds for result in results), elapsed)
+            if store is not None:
+                store.put(zip(keys[id(unit)], results, strict=True), unit.budget)
         if progress is not None:
-            elapsed = time.monotonic() - began
-            share = 1 - left / all_work
-            estimate = elapsed * (1 - share) / share if share > 0.02 else None
-            progress(Progress(done, total, reused, elapsed, estimate))
+            progress(Progress(done, total, reused, elapsed, forecast.wall_time(count(pool))))
         yield unit, results
 
 
-def _stored(unit: Unit, store: Store | None) -> dict[int, RowResults]:
-    if store is None:
-        return {}
-    found = {i: store.get(unit.key(i), unit.budget) for i in range(len(unit.contestants))}
-    return {i: result for i, result in found.items() if result is not None}
+def _ordered(units: list[Unit]) -> list[Unit]:
+    """One of each kind first, the cheapest first: the estimate soon rests on measurements. Then the dearest first: the
+    last ones to finish are small, and workers end together."""
+    dearest = sorted(units, key=work, reverse=True)
+    first = {kind(unit): unit for unit in dearest}
+    probes = sorted(first.values(), key=work)
+    taken = set(map(id, probes))
+    return probes + [unit for unit in dearest if id(unit) not in taken]
 
 
-def _computed(units: list[Unit], executor: Executor | None, jobs: int) -> Iterator[tuple[Unit, Outcome]]:
-    if not units:
-        return
-    if executor is not None:
-        flying: Flying = {}
+def _computed(units: list[Unit], pool: Executor) -> Iterator[tuple[Unit, Outcome]]:
+    for unit, future in spread(solve_unit, units, pool, lambda unit: unit.nbytes):
         try:
-            yield from _spread(units, executor, 64, flying)
-        finally:
-            for future in flying:
-                future.cancel()
-        return
-    with local_executor(min(jobs, len(units))) as local:
-        yield from _spread(units, local, 3 * jobs, {})
+            yield unit, result_of(future, str(unit))
+        except ChunkRefused as refusal:
+            yield unit, refusal
 
 
-def _spread(units: list[Unit], executor: Executor, window: int, flying: Flying) -> Iterator[tuple[Unit, Outcome]]:
-    """Units through an executor, never more than `window` of them `flying` at once (memory, and a quick end)."""
-    queue = iter(units)
+def spread(
+    function: Callable[[Task], Result], tasks: Iterable[Task], pool: Executor, size: Callable[[Task], int]
+) -> Iterator[tuple[Task, Future[Result]]]:
+    """Tasks through an executor and their futures as they are done; a bounded number and size (bytes) in flight."""
+    queue, flying = deque(tasks), dict[Future[Result], Task]()
+    held = 0
     try:
-        while True:
-            for unit in queue:
-                flying[executor.submit(solve_unit, unit)] = unit
-                if len(flying) >= window:
-                    break
-            if not flying:
-                return
+        while queue or flying:
+            at_once = count(pool)  # a cluster may grow
+            while queue and _room(len(flying), held + size(queue[0]), at_once):
+                task = queue.popleft()
+                held += size(task)
+                flying[pool.submit(function, task)] = task
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                unit, refusal = flying.pop(future), future.exception()
-                yield unit, refusal if isinstance(refusal, ChunkRefused) else future.result()
-    except BrokenExecutor as error:
+                task = flying.pop(future)
+                held -= size(task)
+                yield task, future
+    finally:
+        for future in flying:
+            future.cancel()
+
+
+def _room(flying: int, held: int, at_once: int) -> bool:
+    if flying < max(1, at_once):
+        return True
+    return at_once > 0 and flying < max(UNITS, 3 * at_once) and held <= IN_FLIGHT
+
+
+def result_of(future: Future[Result], place: str) -> Result:
+    """What a task returned or raised; `place` names the layer where the worker, not the task, failed.
+
+    Raises
+    ------
+    QuanterrError
+        A worker or the connection to the workers is lost, or memory is too small.
+    """
+    kept = "what was solved is kept in the store: run again"
+    try:
+        return future.result()
+    except CancelledError as error:
+        raise QuanterrError(f"the connection to the workers was lost; {kept} when they are back") from error
+    except MemoryError as error:
         raise QuanterrError(
-            "a worker process died, probably for lack of memory; what was solved is kept in the store: "
-            "run again, with fewer --jobs if it repeats"
+            f"{place}: a worker has too little memory; {kept} with more, or with fewer --jobs"
+        ) from error
+    except Exception as error:
+        if not died(error):
+            error.add_note(f"at {place}")
+            raise
+        raise QuanterrError(
+            f"{place}: a worker process died ({error}), probably for lack of memory; {kept} with more memory a worker, "
+            "or with fewer --jobs"
         ) from error

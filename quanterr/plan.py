@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -85,15 +85,6 @@ def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relax
         search=(effort if search else QUICK).of(contestant)[0],
         relaxation=(effort if relaxation else QUICK).of(contestant)[1],
     )
-
-
-def memory(layers: Iterable[Layer], width: int | None) -> int:
-    """Bytes that a worker needs for the widest problem: an estimate, measured at 384 and 1,536 columns.
-
-    A worker starts with 200 MiB; the quick effort holds about 16 matrices of the size of the Gram.
-    """
-    widest = max(chunk.columns.stop - chunk.columns.start for layer in layers for chunk in layer.chunks(width))
-    return int(200 * 2**20 + 16 * 8 * widest**2)
 
 
 def _batches(chunk: Chunk, most: int) -> Iterator[tuple[Piece, ...]]:

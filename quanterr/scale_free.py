@@ -7,8 +7,7 @@ import heapq
 import math
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor
-from contextlib import nullcontext
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -24,10 +23,10 @@ from bounds.rounding import proves_semidefinite
 from .any_scale import Surroundings, bound_for_every_scale, surroundings, tent
 from .contestants import Contestant
 from .efforts import QUICK
-from .errors import QuanterrError
+from .execution import result_of, spread
+from .grams import shared_gram
 from .layers.layer import Piece
-from .units import STATUSES, RowResults, Unit, shared_gram, solve_unit
-from .workers import local_executor
+from .units import STATUSES, RowResults, Unit, solve_unit
 
 if TYPE_CHECKING:
     from .store import Store
@@ -44,7 +43,7 @@ BUDGET = repr((TOLERANCE, ENOUGH, MOST))
 Place = tuple[str, int, Contestant]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScaleFreeJob:
     """Bound the codes of one contestant on one chunk at every scale.
 
@@ -125,7 +124,7 @@ def solve_scale_free(job: ScaleFreeJob) -> ScaleFree:
 
 
 def search_scales(
-    jobs: Mapping[Place, ScaleFreeJob], store: Store | None, executor: Executor | None, workers: int,
+    jobs: Mapping[Place, ScaleFreeJob], store: Store | None, pool: Executor,
     begins: Callable[[Place], None] | None = None,
 ) -> dict[Place, ScaleFree]:  # fmt: skip
     """Every job's result, from the store where it has it; new ones are kept at once.
@@ -146,17 +145,14 @@ def search_scales(
             found[place] = _from_row(known)
     if not missing:
         return found
-    with local_executor(min(workers, len(missing))) if executor is None else nullcontext(executor) as pool:
-        flying = {place: pool.submit(solve_scale_free, jobs[place]) for place in missing}
-        for place, future in flying.items():
-            if begins is not None:
-                begins(place)
-            try:
-                found[place] = future.result()
-            except BrokenExecutor as error:
-                raise QuanterrError("a worker process died, probably for lack of memory: run again") from error
-            if store is not None:
-                store.put([(jobs[place].key(), _as_row(found[place]))], BUDGET)
+    wanted = {jobs[place]: place for place in missing}
+    for job, future in spread(solve_scale_free, wanted, pool, lambda job: sum(unit.nbytes for unit in job.units)):
+        place = wanted[job]
+        if begins is not None:
+            begins(place)
+        found[place] = result_of(future, f"layer {place[0]}, chunk {place[1]}")
+        if store is not None:
+            store.put([(job.key(), _as_row(found[place]))], BUDGET)
     return found
 
 
@@ -245,7 +241,7 @@ def _energies(piece: Piece) -> tuple[Array, Array]:
 
 def _floor(gram: Array) -> float:
     """Some `λ > 0` with `gram ⪰ λ diag(gram)`, proven; 0 where none is found."""
-    known = shared_gram(np.ascontiguousarray(gram).tobytes(), len(gram))
+    known = shared_gram(gram)
     live = known.live
     matrix = known.array[np.ix_(live, live)]
     for share in (0.5, 0.1, 0.01):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sqlite3
 import zlib
@@ -21,7 +20,7 @@ from .errors import StoreError
 from .units import STATUSES, RowResults
 
 APPLICATION = 0x716E7452
-SCHEMA = 2
+SCHEMA = 3
 _CREATE = """
 CREATE TABLE results (
     key TEXT PRIMARY KEY, search TEXT NOT NULL, open_rows INTEGER NOT NULL, seconds REAL NOT NULL, arrays BLOB NOT NULL
@@ -136,19 +135,16 @@ class Store:
             return None
         self._used.add(key)
         try:
-            with np.load(io.BytesIO(zlib.decompress(row[0])), allow_pickle=False) as arrays:
-                return RowResults(**{name: arrays[name] for name in _ARRAYS}, seconds=row[1])
-        except (zlib.error, ValueError, KeyError, OSError) as error:
+            return RowResults(**_unpacked(row[0]), seconds=row[1])
+        except (zlib.error, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self.path}: result {key[:12]}… is damaged ({error}); move the file away") from error
 
     def put(self, items: Iterable[tuple[str, RowResults]], search: str) -> None:
         """Keep the results of `search` in one transaction."""
         rows = []
         for key, result in items:
-            buffer = io.BytesIO()
-            np.savez(buffer, **{name: getattr(result, name) for name in _ARRAYS})
             open_rows = int(np.count_nonzero(result.status != STATUSES.index(Status.CLOSED)))
-            rows.append((key, search, open_rows, result.seconds, zlib.compress(buffer.getvalue(), 1)))
+            rows.append((key, search, open_rows, result.seconds, _packed(result)))
         with self._transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", rows)
         self._used.update(row[0] for row in rows)
@@ -253,3 +249,38 @@ class Store:
     def __len__(self) -> int:
         with self._explained():
             return int(self._connection.execute("SELECT count(*) FROM results").fetchone()[0])
+
+
+def _packed(result: RowResults) -> bytes:
+    """Types and shapes as a line of JSON, then the entries, then those of `x` that are not zero: doubles that no
+    compression makes smaller. A fraction of the time and size of an `.npz`."""
+    arrays = {name: np.ascontiguousarray(getattr(result, name)) for name in _ARRAYS}
+    meant = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+    x, rest = arrays["x"], b""
+    if x.dtype.kind == "i" and np.array_equal(codes := x.astype(np.int16), x):
+        arrays["x"] = codes
+    elif x.dtype == np.float64:
+        filled = x.view(np.int64) != 0  # minus zero is not zero
+        arrays["x"], rest = np.packbits(filled), x[filled].tobytes()
+    header = {name: (*meant[name], array.dtype.str, array.size) for name, array in arrays.items()}
+    entries = [json.dumps(header).encode(), b"\n", *(array.tobytes() for array in arrays.values())]
+    return zlib.compress(b"".join(entries), 1) + zlib.compress(rest, 0)
+
+
+def _unpacked(blob: bytes) -> dict[str, Any]:
+    """The arrays by name; whatever else the bytes are raises `zlib.error`, `ValueError`, `KeyError` or `TypeError`."""
+    first = zlib.decompressobj()
+    data = first.decompress(blob)
+    rest = zlib.decompress(first.unused_data)
+    start = data.index(b"\n") + 1
+    header, found = json.loads(data[:start]), {}
+    for name in _ARRAYS:
+        kind, shape, stored_kind, size = header[name]
+        stored = np.frombuffer(data, stored_kind, size, start)
+        start += stored.nbytes
+        found[name] = array = np.zeros(shape, kind)
+        if array.dtype.kind == "f" and stored.dtype == np.uint8:
+            array[np.unpackbits(stored, count=array.size).reshape(shape).astype(np.bool_)] = np.frombuffer(rest, kind)
+        else:
+            array[...] = stored.reshape(shape)
+    return found

@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from bounds.verbs import Relaxation, Search
 
 from .contestants import Contestant, Method
 from .errors import ChunkRefused
+from .grams import shared_gram
 from .layers.layer import Piece
 
 #: Changes whenever the meaning or the rigour of a stored result changes; part of every key.
@@ -84,6 +84,14 @@ class Unit:
     def columns(self) -> int:
         return int(self.pieces[0].weight.shape[1])
 
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        return self.scales.nbytes + sum(piece.gram.nbytes + piece.weight.nbytes for piece in self.pieces)
+
+    def __str__(self) -> str:
+        return f"layer {self.layer}, chunk {self.chunk}, rows {self.first_row}–{self.pieces[-1].rows.stop - 1}"
+
     def key(self, index: int) -> str:
         """Content hash of the problem of one contestant: equal problems share it, whatever layer and it are called."""
         digest = hashlib.sha256()
@@ -124,7 +132,7 @@ class RowResults:
     x : (rows, columns) integer codes (int32), levels of a codebook or weights (float64)
     dual : (rows,) True where `error_lower` comes from a `(D, y)` certificate, False where from a search
     seconds : float
-        Processor time of this contestant.
+        Processor time of this contestant, by the thread that solved it.
     nodes : (rows,) nodes of the search tree
     """
 
@@ -165,12 +173,6 @@ class RowResults:
         )
 
 
-@lru_cache(maxsize=16)
-def shared_gram(entries: bytes, columns: int) -> Gram:
-    """Units of one chunk follow each other in a worker: keep its factorisations."""
-    return Gram(np.frombuffer(entries, dtype=np.float64).reshape(columns, columns))
-
-
 def solve_unit(unit: Unit) -> list[RowResults]:
     """Results of a unit, one for each of `unit.contestants`.
 
@@ -188,7 +190,7 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
         rows = len(piece.weight)
         scale = unit.scales[index, row : row + rows]
         try:
-            gram = shared_gram(np.ascontiguousarray(piece.gram).tobytes(), len(piece.gram))
+            gram = shared_gram(piece.gram)
             step = scale if unit.scaled else None
             yield solve_rows(gram, piece.weight, unit.feasible(index), unit.search, step, unit.relaxation)
         except (ProblemError, CertificateError) as error:
@@ -213,7 +215,7 @@ def solve_rows(
     relaxation: Relaxation = DIAGONAL,
 ) -> RowResults:
     """Rows of one Gram matrix over one feasible set; with a scale (rows,) the set holds codes."""
-    began = time.process_time()
+    began = time.thread_time()
     problem = problem_of(gram, weight, feasible, scale)
     found = bounds.solve(problem, search)
     lower, dual = found.lower.copy(), np.zeros(problem.rows, dtype=np.bool_)
@@ -229,10 +231,10 @@ def solve_rows(
     nodes = np.asarray(found.stats.get("nodes", np.zeros(problem.rows)), dtype=np.int64)
     if scale is None:
         x: NDArray[np.generic] = found.x
-        return RowResults(found.upper, lower, start, status, x, dual, time.process_time() - began, nodes)
+        return RowResults(found.upper, lower, start, status, x, dual, time.thread_time() - began, nodes)
     upper, lower = _in_weight_units(gram, problem.target, scale, found.upper, lower)
     codes: NDArray[np.generic] = found.x if isinstance(feasible, Codebook) else found.x.astype(np.int32)
-    return RowResults(upper, lower, start * scale**2, status, codes, dual, time.process_time() - began, nodes)
+    return RowResults(upper, lower, start * scale**2, status, codes, dual, time.thread_time() - began, nodes)
 
 
 def _relaxed(problem: LeastSquares, relaxation: Relaxation) -> tuple[Array, bool]:

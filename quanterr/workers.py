@@ -1,4 +1,4 @@
-"""Local worker processes: one thread each, deaf to Ctrl-C so that the parent decides, gone with the parent."""
+"""Workers with one thread each: local processes that are deaf to Ctrl-C and gone with the parent, or any executor."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -16,6 +17,8 @@ from threadpoolctl import threadpool_limits
 
 class InlineExecutor(Executor):
     """Runs each task at once in this process."""
+
+    workers = 0
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -26,9 +29,46 @@ class InlineExecutor(Executor):
         return future
 
 
+class SingleThreaded(Executor):
+    """Another's executor, whose workers get one thread each where they are processes of their own."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.workers = count(executor)
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self._executor.submit(run_single_threaded, os.getpid(), fn, *args, **kwargs)
+
+
+def run_single_threaded(home: int, fn: Any, *args: Any) -> Any:
+    """Call `fn` in a process that was set to one thread, unless it is the process `home`, which sees to itself."""
+    if os.getpid() != home:
+        one_thread()
+    return fn(*args)
+
+
+@cache
+def one_thread() -> None:
+    """Linear algebra in this process uses one thread from now on: workers that share cores only slow each other."""
+    import scipy.linalg  # noqa: F401 - what is not loaded yet would not be limited
+
+    threadpool_limits(1)
+
+
+def count(executor: Executor) -> int:
+    """How many tasks run beside the caller, as far as the executor tells; else one."""
+    found = getattr(executor, "workers", getattr(executor, "_max_workers", 1))
+    return found if isinstance(found, int) else 1
+
+
+def died(error: BaseException) -> bool:
+    """Whether an error says that a worker is gone: of any executor, Dask's by its name so as not to load it."""
+    return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
+
+
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threadpool_limits(1)
+    one_thread()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
@@ -41,8 +81,18 @@ def _leave_with_parent() -> None:
 
 
 @contextmanager
-def local_executor(jobs: int) -> Iterator[Executor]:
-    """An executor with `jobs` processes (this process when 1); workers stop at once when it is left early."""
+def workers(executor: Executor | None, jobs: int) -> Iterator[Executor]:
+    """Where tasks go: the given executor (or Dask client), or `jobs` local processes (this process when 1).
+
+    Local processes stop at once when it is left early.
+    """
+    if executor is not None:
+        from .cluster import adapted
+
+        # threads of this process are workers too
+        with threadpool_limits(1):
+            yield adapted(executor) or SingleThreaded(executor)
+        return
     if jobs <= 1:
         with threadpool_limits(1):
             yield InlineExecutor()
@@ -52,13 +102,13 @@ def local_executor(jobs: int) -> Iterator[Executor]:
     try:
         yield pool
     except BaseException:
-        workers = list((pool._processes or {}).values())
+        processes = list((pool._processes or {}).values())
         queue = getattr(pool, "_call_queue", None)
         if queue is not None:
             # its thread may be in the middle of writing a unit that nobody will read any more
             queue.cancel_join_thread()
         pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.terminate()
+        for process in processes:
+            process.terminate()
         raise
     pool.shutdown()

@@ -40,11 +40,11 @@ BOUNDS_ORDER = [
 ]
 QUANTERR_ORDER = [
     "errors", "distributions", "contestants", "any_scale", "grids", "expected", "scaling", "code_grid", "efforts",
-    "layers", "units", "store", "workers", "execution", "scale_free", "plan", "archive", "certificates", "exact_rows",
-    "rerunning", "verifying", "report", "judging", "tally", "evidence", "certify", "plots", "table", "heuristics",
-    "models", "inputs", "scan", "figures", "report_page", "session", "compare", "compare_plot", "compression",
-    "terminal", "commands_compare", "commands_compress", "commands_report", "commands_scan", "commands_store",
-    "commands_verify", "cli", "__main__",
+    "layers", "grams", "units", "store", "workers", "cluster", "forecast", "execution", "scale_free", "plan", "archive",
+    "certificates", "exact_rows", "rerunning", "verifying", "report", "judging", "tally", "evidence", "certify",
+    "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "report_page", "session", "compare",
+    "compare_plot", "compression", "terminal", "commands_compare", "commands_compress", "commands_report",
+    "commands_scan", "commands_store", "commands_verify", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """`quanterr store` and the failures a result file must survive: full disks, kills, other processes, other files."""
 
+import itertools
 import multiprocessing
 import os
 import random
@@ -7,7 +8,9 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +161,18 @@ def test_verify_command(tmp_path: Path) -> None:
     assert "without any .certificate.npz" in words(run("verify", tmp_path / "empty").stderr)
 
 
+def test_verify_with_processes(tmp_path: Path) -> None:
+    """The same words in the same order."""
+    layers = [make_layer(str(seed), rows=2, columns=5, seed=seed) for seed in range(3)]
+    certify(layers, bits=(2,), certificates=tmp_path / "c")
+    (tmp_path / "cut").write_bytes((tmp_path / "c" / file_name("0")).read_bytes()[:-50])
+    arguments = ("verify", tmp_path / "cut", tmp_path / "c", tmp_path / "absent")
+    alone, together = run(*arguments), run(*arguments, "--jobs", 2)
+    assert (together.exit_code, together.stderr) == (alone.exit_code, alone.stderr) == (1, together.stderr)
+    assert together.stdout == alone.stdout
+    assert alone.stdout.count("Proven here") == 3
+
+
 def _limited(size: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -276,3 +291,94 @@ def _write(path: Path) -> None:
             store.put([(key, result(i))], "search")
             time.sleep(0.02)
         store.add_run("run", [])
+
+
+RUN = """
+import sys; sys.path.insert(0, {root!r})
+from quanterr import Store, certify
+from tests.quanterr.conftest import make_layer
+layers = [make_layer(str(seed), rows=30, columns=20, seed=seed) for seed in range(8)]
+with Store(sys.argv[1]) as store:
+    certify(layers, bits=(2, 3), store=store, progress=lambda now: print(now.rows_done, now.rows_reused, flush=True))
+"""
+
+
+def test_what_was_reported_is_found_again(tmp_path: Path) -> None:
+    """A run that is killed again and again loses what is in flight, no more, and ends as one that was left alone."""
+    root, path, rng = str(Path(__file__).parent.parent.parent), tmp_path / "s", random.Random(1)
+    reported = 0
+    for attempt in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN.format(root=root), path], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        done, reused = map(int, process.stdout.readline().split())
+        assert done == reused >= reported
+        if attempt < 3:
+            for line in itertools.islice(process.stdout, rng.randrange(1, 5)):
+                reported = int(line.split()[0])
+            time.sleep(0.03 * rng.random())
+            process.kill()
+        process.communicate()
+    layers = [make_layer(str(seed), rows=30, columns=20, seed=seed) for seed in range(8)]
+    with Store(path) as store:
+        assert len(store.runs()) == 1
+        records = store.runs()[0].records
+    assert [{**r, "seconds": 0} for r in records] == [
+        {**r, "seconds": 0} for r in certify(layers, bits=(2, 3)).to_dicts()
+    ]
+
+
+def test_two_runs_share_a_file(tmp_path: Path) -> None:
+    root, path = str(Path(__file__).parent.parent.parent), tmp_path / "s"
+    both = [
+        subprocess.Popen([sys.executable, "-c", RUN.format(root=root), path], stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [process.wait(120) for process in both] == [0, 0]
+    with Store(path) as store:
+        assert len(store) == 8 * 2 * 2
+        one, two = ([{**record, "seconds": 0} for record in run.records] for run in store.runs())
+        assert one == two
+        assert store.unused() == (0, 0)
+
+
+def test_many_create_one_file(tmp_path: Path) -> None:
+    for attempt in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(_touch, [tmp_path / str(attempt)] * 8))
+        assert made == [1] * 8
+
+
+def _touch(path: Path) -> int:
+    with Store(path) as store:
+        store.put([(KEYS[0], result(0))], "search")
+        return len(store)
+
+
+def test_a_folder_that_may_not_be_written() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        two_runs(folder / "s")
+        before = (folder / "s").read_bytes()
+        folder.chmod(0o555)
+        (folder / "s").chmod(0o444)
+        process = multiprocessing.get_context("spawn").Process(target=_as_nobody, args=(folder,))
+        process.start()
+        process.join(60)
+        folder.chmod(0o755)
+        assert process.exitcode == 0
+        assert [path.name for path in folder.iterdir()] == ["s"]
+        assert (folder / "s").read_bytes() == before
+
+
+def _as_nobody(folder: Path) -> None:
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    with pytest.raises(StoreError, match=r"can be written|choose another --out"):
+        Store(folder / "new")
+    with pytest.raises(StoreError, match=r"can be written|read-only"):
+        Store(folder / "s").put([(KEYS[0], result(0))], "search")
+    failed = run("certify", "--preset", "nothing", "--out", folder / "new")
+    assert failed.exit_code == 1
+    assert "can be written" in words(failed.stderr)

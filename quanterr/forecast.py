@@ -1,0 +1,105 @@
+"""How long a run takes and how much memory a worker: estimates, corrected by what is measured on the way."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+
+from bounds import BatchSearch, DiagonalSplit
+
+from .layers.layer import Layer
+from .units import Unit
+
+BORROWED = 0.2
+
+
+def work(unit: Unit) -> float:
+    """Expected processor seconds of a unit: of use for the order, and before anything is measured.
+
+    Best-subset trees grow tenfold every twelve columns; beyond them the searches grow with columns^2.2 and the tuning
+    of `D` with columns³. Each Gram matrix costs by itself. From layers of 9 to 384 columns; half or twice as much is
+    usual, and more where the inputs are ill-conditioned.
+    """
+    problems, columns = unit.scales.size, float(unit.columns)
+    if unit.wide:
+        row = 6e-4 if isinstance(unit.search, BatchSearch) else 2e-2
+        row += 2.5e-3 if isinstance(unit.relaxation, DiagonalSplit) else 0.2
+        return float(row * problems * (columns / 384) ** 2.2 + 10 * (columns / 1000) ** 3)
+    each = 2.5e-5 if unit.scaled else 1.5e-5 + 3e-4 * 10 ** ((min(columns, 72) - 36) / 12)
+    return problems * each + 4e-4 * len(unit.pieces) * len(unit.scales)
+
+
+def kind(unit: Unit) -> Hashable:
+    """Units of a kind are expected to take `work` times the same factor."""
+    return (*_family(unit), unit.columns, len(unit.pieces) > 1)
+
+
+def _family(unit: Unit) -> tuple[Hashable, ...]:
+    return unit.scaled, type(unit.search).__name__, type(unit.relaxation).__name__
+
+
+class Forecast:
+    """Processor time that units still need, by the rates of those that are done.
+
+    A kind of which little is known borrows from its family (same methods, other sizes), and that from all: each level
+    counts what the one above it says like a fifth of a unit of its own.
+    """
+
+    def __init__(self, units: Iterable[Unit]) -> None:
+        self._left: defaultdict[Hashable, float] = defaultdict(float)
+        self._families: dict[Hashable, Hashable] = {}
+        self._done: defaultdict[Hashable, tuple[float, float, int]] = defaultdict(lambda: (0.0, 0.0, 0))
+        #: When the first and the last unit ended (seconds), and processor seconds of all but the first.
+        self._spent, self._first, self._last = 0.0, 0.0, 0.0
+        for unit in units:
+            self._left[kind(unit)] += work(unit)
+            self._families[kind(unit)] = _family(unit)
+
+    def add(self, unit: Unit, seconds: float, elapsed: float) -> None:
+        """A unit is done in so many processor seconds, so long (seconds) after the start."""
+        self.drop(unit)
+        expected = work(unit)
+        if self._done["all"][2]:
+            self._spent, self._last = self._spent + seconds, elapsed
+        else:
+            self._first = self._last = elapsed
+        for level in (("kind", kind(unit)), ("family", _family(unit)), "all"):
+            before, took, count = self._done[level]
+            self._done[level] = before + expected, took + seconds, count + 1
+
+    def drop(self, unit: Unit) -> None:
+        """A unit needs no more time."""
+        self._left[kind(unit)] -= work(unit)
+
+    @property
+    def left(self) -> float:
+        """Expected processor seconds of the units that are not done."""
+        return sum(max(left, 0.0) * self._factor(name) for name, left in self._left.items())
+
+    def wall_time(self, workers: int) -> float:
+        """Seconds that so many workers still need, at the speed since the first unit was done: cores are shared.
+
+        Starting the workers does not count, nor does what is in flight, which is as much at the end as at the start.
+        """
+        speed = self._spent / (self._last - self._first) if self._last > self._first else math.inf
+        return self.left / min(speed, max(workers, 1)) if self.left else 0.0
+
+    def _factor(self, name: Hashable) -> float:
+        factor = 1.0
+        for level in ("all", ("family", self._families[name]), ("kind", name)):
+            expected, took, count = self._done[level]
+            if count:
+                borrowed = BORROWED * expected / count
+                factor = (took + factor * borrowed) / (expected + borrowed)
+        return factor
+
+
+def memory(layers: Iterable[Layer], width: int | None) -> int:
+    """Bytes of a worker at the widest problem.
+
+    A worker that has solved a few chunks holds 260 to 320 MiB, most of it Python, the compiled searches and the Gram
+    matrices it keeps; the quick effort of a wide problem about 16 matrices of the size of its Gram.
+    """
+    widest = max(chunk.columns.stop - chunk.columns.start for layer in layers for chunk in layer.chunks(width))
+    return int(290 * 2**20 + 16 * 8 * widest**2)
