@@ -106,6 +106,15 @@ class Gram:
         """True when the live part has no numerical inverse (duplicated or dependent inputs)."""
         return self.smallest_eigenvalue <= SINGULAR * self.columns
 
+    @cached_property
+    def null_share(self) -> Array:
+        """(columns,) norm of a unit vector's part in the numerical null space, at unit diagonal; 0 on dead inputs."""
+        values, vectors = self._spectrum
+        share = np.zeros(self.columns)
+        if self.live.size:
+            share[self.live] = np.sqrt((vectors[:, values <= SINGULAR * self.columns] ** 2).sum(axis=1))
+        return share
+
     @property
     def amplification(self) -> float:
         """Relative error of `E` caused by a relative error 1 in each product `gᵢⱼ`: columns / smallest eigenvalue.

@@ -177,6 +177,10 @@ def certify(
             )  # fmt: skip
         if report.records:
             _present(report, figure)
+        for facts, layer in zip(report.layers, captured, strict=True):
+            for note in facts.notes[len(layer.notes) :]:
+                if note != LATE:
+                    console.print(f"  open: {layer.name}: {note}")
         if late := sum(LATE in facts.notes for facts in report.layers):
             console.print(f"{late} of {len(captured)} layers: {LATE}")
         console.print(

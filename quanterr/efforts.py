@@ -26,23 +26,17 @@ ISOLATED = 20.0
 
 
 @dataclass(frozen=True)
-class BySpectrum:
-    """What the eigenvalues allow: blocks, intervals where one direction is almost free and all others are not.
-
-    Without full rank there is no positive definite `D`, and the diagonal of the quick pass is all there is: a bound
-    over boxes, a refusal by name over sets with free real weights.
-    """
+class NearNull:
+    """`IntervalSplit` where one direction is almost free and all others are not, else `BlockSplit`."""
 
     blocks: Blocks
-    intervals: IntervalSplit | None = None
+    intervals: IntervalSplit
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
         """See `bounds.lower_bound`."""
-        if problem.gram.singular:
-            return lower_bound(problem, QUICK.relaxation[Method.QUANTIZATION])
         eigenvalues = problem.gram.eigenvalues
         isolated = len(eigenvalues) > 1 and 0 < ISOLATED * eigenvalues[0] < eigenvalues[1]
-        return lower_bound(problem, self.intervals if isolated and self.intervals is not None else self.blocks)
+        return lower_bound(problem, self.intervals if isolated else self.blocks)
 
 
 @dataclass(frozen=True)
@@ -78,17 +72,14 @@ QUICK = Effort(
 #: One `D` of small or wide exact blocks for all rows: about 0.1 s a row of 384 columns.
 NORMAL = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=2, beam=512, leaves=2), Method.PRUNING: LocalSearch(rounds=2)},
-    {
-        Method.QUANTIZATION: BySpectrum(Blocks(width=32, rounds=30)),
-        Method.PRUNING: BySpectrum(Blocks(width=8, rounds=12)),
-    },
+    {Method.QUANTIZATION: Blocks(width=32, rounds=30), Method.PRUNING: Blocks(width=8, rounds=12)},
 )
 #: A `D` for each row, and intervals on a near-null direction: seconds a row.
 THOROUGH = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=10), Method.PRUNING: LocalSearch(rounds=10)},
     {
-        Method.QUANTIZATION: BySpectrum(Blocks(32, 60, row_rounds=12), IntervalSplit(width=32, rounds=30)),
-        Method.PRUNING: BySpectrum(Blocks(8, 12, row_rounds=20), IntervalSplit(rounds=12, row_rounds=12)),
+        Method.QUANTIZATION: NearNull(Blocks(32, 60, row_rounds=12), IntervalSplit(width=32, rounds=30)),
+        Method.PRUNING: NearNull(Blocks(8, 12, row_rounds=20), IntervalSplit(rounds=12, row_rounds=12)),
     },
 )
 EFFORTS = {"quick": QUICK, "normal": NORMAL, "thorough": THOROUGH}

@@ -38,6 +38,7 @@ STATUSES = tuple(Status)
 #: Eigenvalues (at unit diagonal, a column) that float64 may fail to tell from zero.
 FLAT = 1e-10
 DIAGONAL = DiagonalSplit()
+FLAT_DIAGONAL = DiagonalSplit(rounds=60)
 
 
 @dataclass(frozen=True)
@@ -240,14 +241,17 @@ def solve_rows(
 def _relaxed(problem: LeastSquares, relaxation: Relaxation) -> tuple[Array, bool]:
     """What the relaxation proves of each row, and whether by a certificate on the Gram itself.
 
-    Changes of free weights along a null direction cost nothing, and `(D, y)` prove nothing. Where few columns depend on
-    each other one of them is left out, in every way that matters. Else zero: no mean square is negative.
+    A singular Gram leaves no positive definite `D`. Bounded sets get the bound of a diagonal. Of free weights `(D, y)`
+    prove nothing, since changes along a null direction cost nothing: where few columns depend on each other one of them
+    is left out, in every way that matters. Else zero: no mean square is negative.
     """
     try:
         return bounds.lower_bound(problem, relaxation).value, True
     except (ProblemError, CertificateError):
         if problem.gram.smallest_eigenvalue > FLAT * problem.columns:
             raise
+    if not isinstance(problem.feasible, bounds.Sparse):
+        return bounds.lower_bound(problem, FLAT_DIAGONAL).value, True
     from bounds.exact.dependent import relaxed
 
     return relaxed(problem, lambda part: bounds.lower_bound(part, relaxation).value), False

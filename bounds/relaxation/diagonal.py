@@ -23,6 +23,8 @@ from .softened import ascend
 GAP = 1e-5
 #: More rounds of the softened ascent than this gain less than 0.02 dB.
 SOFT_ROUNDS = 60
+#: Share of a column in the null space from which nothing can be subtracted there.
+TOUCHED = 1e-3
 #: Frank–Wolfe is as good and a little closer up to so many columns.
 NARROW = 64
 
@@ -55,6 +57,8 @@ class DiagonalSplit:
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
         """See `bounds.lower_bound`."""
+        if problem.gram.singular and not _bounded(problem):
+            certify(problem, np.zeros(problem.columns), np.zeros_like(problem.target))  # refuses before the work
         floor = 0.0 if _bounded(problem) else self.floor
         diagonal = shared_diagonal(problem.gram, floor)
         return certify(problem, diagonal, improve(problem, diagonal, np.zeros_like(problem.target), self.rounds))
@@ -72,11 +76,14 @@ _known: WeakKeyDictionary[Gram, dict[float, Array]] = WeakKeyDictionary()
 def shared_diagonal(gram: Gram, floor: float = 0.0) -> Array:
     """The diagonal of largest trace, (columns,), with `floor` (see `DiagonalSplit`); legal for singular matrices.
 
-    A singular matrix is lifted by a few roundings of its diagonal first, which are subtracted from `D` again.
+    A singular matrix is lifted by a few roundings of its diagonal first, which are subtracted from `D` again. Where its
+    null space touches every column there is no positive `D`, and zero is returned at once.
     Computed at its first use and kept as long as the Gram lives: half a minute at 1,536 columns.
     """
     kept = _known.setdefault(gram, {})
-    if floor not in kept:
+    if floor not in kept and gram.singular and gram.null_share[gram.live].min(initial=1.0) > TOUCHED:
+        kept[floor] = np.zeros(gram.columns)
+    elif floor not in kept:
         scale = gram.array.diagonal()
         base = floor * max(gram.smallest_eigenvalue, 0.0) - definite_lift(gram)
         kept[floor] = np.asarray(max_trace_diagonal(gram.array - np.diag(base * scale)) + base * scale)

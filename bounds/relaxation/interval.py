@@ -23,7 +23,6 @@ from .soft_minimum import SoftMinimum
 COLD = (0.03, 0.01, 0.004)
 LARGEST_GROWTH = 60
 COARSE = 6.0
-CENTRES, APART = 3, 0.3
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,15 @@ class IntervalSplit:
 
     Parameters
     ----------
-    width, rounds, row_rounds, seconds, split : see `BlockSplit`; this `D` is below the lifted Gram matrix
+    width, rounds, row_rounds, seconds, split : see `BlockSplit`; this `D` is below the lifted Gram matrix, and one of
+        a row's own is tuned around the interval where the shared one leaves the least bound
     lift : float
         `τ`, as a share of the unit diagonal: what the smallest eigenvalue becomes. More lift frees `D` more, and needs
         shorter intervals.
     loss : float
         Share of the bound that the width of an interval may cost.
     intervals : int
-        Most intervals a row.
+        Most intervals a row; where they do not suffice for a positive bound, it is zero.
     """
 
     width: int = 8
@@ -113,7 +113,7 @@ class IntervalSplit:
         if not self.row_rounds:
             return cells.refine(self.loss, self.intervals)
         best = cells.refine(COARSE * self.loss, self.intervals)
-        targets = problem.target + cells.lowest(best[1])[:, None] * lifted.shift
+        targets = problem.target + cells.around_lowest(best[1])[:, None] * lifted.shift
         around = LeastSquares(lifted.gram, targets, problem.feasible)
         if isinstance(problem.feasible, IntegerBox):
             own = block_integers.ascend(around, split, self.row_rounds, self.seconds)
@@ -189,18 +189,14 @@ class _Cells:
         scale = float(block_sparse.crude_error(problem)[0])
         self.middle = max(self.solver.value, 1e-3 * scale)
 
-    def lowest(self, claim: IntervalCertificate) -> Array:
-        """Centres of the intervals of least bound, some way apart: where a `D` of the row's own has to be good."""
-        edges = claim.edges[0]
-        if edges.size < 2:
-            return np.array([-1.0, 0.0, 1.0]) * np.sqrt(self.middle / self.lifted.lift)
-        centres, values = 0.5 * (edges[:-1] + edges[1:]), cell_values(self.problem, claim, 0)
-        apart = APART * np.sqrt(self.middle / self.lifted.lift)
-        chosen: list[float] = []
-        for cell in np.argsort(values, kind="stable"):
-            if len(chosen) < CENTRES and all(abs(centres[cell] - other) >= apart for other in chosen):
-                chosen.append(float(centres[cell]))
-        return np.array(chosen)
+    def around_lowest(self, claim: IntervalCertificate) -> Array:
+        """Centres next to that of the interval of least bound: where a `D` of the row's own has to be good."""
+        half = np.sqrt(0.08 * self.middle / self.lifted.lift)
+        edges, centre = claim.edges[0], 0.0
+        if edges.size > 1:
+            lowest = int(np.argmin(cell_values(self.problem, claim, 0)))
+            centre = 0.5 * float(edges[lowest] + edges[lowest + 1])
+        return np.asarray(centre + np.array([-2.0, 0.0, 2.0]) * half)
 
     def solve(self, low: float, high: float, start: Any) -> tuple[float, Array, Any]:
         """Value of an interval, its `y`, and the start for its parts."""

@@ -11,7 +11,6 @@ from .layer import Layer
 #: With so many input vectors a column the smallest eigenvalue is a quarter of the true one (Marchenko and Pastur 1967).
 ENOUGH = 4
 SHOWN = 6
-NULL = 1e-10
 VISIBLE = 0.05
 
 
@@ -31,20 +30,11 @@ def rank_note(layer: Layer, width: int | None) -> str:
     for chunk in layer.chunks(width):
         for piece in chunk.pieces:
             gram = Gram(piece.gram)
-            if gram.smallest_eigenvalue <= NULL * gram.columns:
-                found = (chunk.columns.start + dependent_columns(gram)).tolist()
+            if gram.singular:
+                found = (chunk.columns.start + np.flatnonzero(gram.null_share > VISIBLE)).tolist()
                 names = ", ".join(map(str, found[:SHOWN])) + (", …" if len(found) > SHOWN else "")
                 return (
                     f"inputs {names} depend on each other linearly: the optimum of pruning may lie anywhere down to "
                     "zero, and so does its bound; collect more input vectors, or leave such inputs out of the network"
                 )
     return ""
-
-
-def dependent_columns(gram: Gram) -> np.ndarray:
-    """Columns with a share in the null space, in order."""
-    live = gram.live
-    root = np.sqrt(gram.array.diagonal()[live])
-    values, vectors = np.linalg.eigh(gram.array[np.ix_(live, live)] / root / root[:, None])
-    null = vectors[:, values <= NULL * gram.columns]
-    return np.asarray(live[np.sqrt((null * null).sum(axis=1)) > VISIBLE])

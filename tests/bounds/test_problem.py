@@ -45,6 +45,19 @@ def test_rounding_asymmetry_is_averaged() -> None:
     assert np.array_equal(Gram(gram).array, Gram(gram).array.T)
 
 
+def test_the_null_share_tells_who_depends_on_whom() -> None:
+    rng = np.random.default_rng(3)
+    inputs = rng.normal(size=(40, 6))
+    inputs[:, 4], inputs[:, 2] = -3 * inputs[:, 1], 0.0
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(Gram(inputs.T @ inputs / 40).null_share, [0, half, 0, 0, half, 0], atol=1e-6)
+    assert not Gram(np.eye(3)).null_share.any()
+    few = rng.normal(size=(3, 6))
+    share = Gram(few.T @ few / 3).null_share
+    assert np.sum(share**2) == pytest.approx(3)
+    assert share.min() > 0.1
+
+
 def test_singular_grams_are_legal_and_named() -> None:
     rng = np.random.default_rng(1)
     inputs = rng.normal(size=(50, 6))
