@@ -23,9 +23,9 @@ def work(unit: Unit) -> float:
     """
     problems, columns = unit.scales.size, float(unit.columns)
     if unit.wide:
-        each = 6e-4 if isinstance(unit.search, BatchSearch) else 5e-2
-        each += 3e-3 if isinstance(unit.relaxation, DiagonalSplit) else 2e-1
-        return float(each * problems * (columns / 384) ** 2.1 + 10 * (columns / 1000) ** 3)
+        row = 6e-4 if isinstance(unit.search, BatchSearch) else 2e-2
+        row += 2.5e-3 if isinstance(unit.relaxation, DiagonalSplit) else 0.2
+        return float(row * problems * (columns / 384) ** 2.2 + 10 * (columns / 1000) ** 3)
     each = 2.5e-5 if unit.scaled else 1.5e-5 + 3e-4 * 10 ** ((min(columns, 72) - 36) / 12)
     return problems * each + 4e-4 * len(unit.pieces) * len(unit.scales)
 

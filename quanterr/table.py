@@ -108,7 +108,7 @@ def _cell(found: list[Winner]) -> list[str]:
 def _decibels(margin: float) -> str:
     """Rounded down, so that a proven margin stays one: two digits are enough."""
     if not math.isfinite(margin):
-        return f"{margin:.0f}"
+        return f"{margin:.0f}".replace("inf", "∞")
     tenths = math.floor(margin * 10)
     return f"{tenths / 10:.1f}" if abs(tenths) < 100 else f"{math.floor(margin)}"
 
