@@ -220,8 +220,10 @@ def test_a_unit_that_kills_its_workers_is_named(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layers = [make_layer("harmless", 40, 34), make_layer("deadly", 2, 20)]
-    monkeypatch.setattr(quanterr.execution, "solve_unit", deadly)
     with Store(tmp_path / "s") as store:
+        # Dask also suspects what waits in line at a worker that dies: nothing else may
+        certify(layers[:1], bits=(3, 4), executor=cluster[0], store=store)
+        monkeypatch.setattr(quanterr.execution, "solve_unit", deadly)
         with pytest.raises(
             QuanterrError, match=r"layer deadly, chunk 0, rows 0–1: a worker process died .*more memory a worker"
         ):
