@@ -51,7 +51,7 @@ NORMAL = Effort(
 THOROUGH = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=10), Method.PRUNING: LocalSearch(rounds=10)},
     {
-        Method.QUANTIZATION: NearNull(Blocks(32, 60, row_rounds=24), IntervalSplit(width=32, rounds=30)),
+        Method.QUANTIZATION: NearNull(Blocks(32, 30, row_rounds=24), IntervalSplit(width=32, rounds=30)),
         Method.PRUNING: NearNull(Blocks(8, 12, row_rounds=20), IntervalSplit(rounds=12, row_rounds=12)),
     },
 )

@@ -21,7 +21,7 @@ MEMORY = 40
 ARMIJO = 1e-4
 BACKTRACK = 0.4
 TRIES = 25
-DEFINITE = 0.05  # weight of the mean of log det D_B by column
+DEFINITE = 0.1  # weight of the mean of log det D_B by column
 
 
 @dataclass
