@@ -93,7 +93,7 @@ NORMAL = Effort(
 THOROUGH = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=10), Method.PRUNING: LocalSearch(rounds=10)},
     {
-        Method.QUANTIZATION: ByShape(Blocks(32, 60, row_rounds=24), IntervalSplit(width=32, rounds=30)),
+        Method.QUANTIZATION: ByShape(Blocks(32, 30, row_rounds=24), IntervalSplit(width=32, rounds=30)),
         Method.PRUNING: ByShape(Blocks(8, 12, row_rounds=20), IntervalSplit(rounds=12, row_rounds=12)),
     },
 )

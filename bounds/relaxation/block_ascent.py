@@ -21,7 +21,7 @@ MEMORY = 40
 ARMIJO = 1e-4
 BACKTRACK = 0.4
 TRIES = 25
-DEFINITE = 0.05  # weight of the mean of log det D_B by column
+DEFINITE = 0.1  # weight of the mean of log det D_B by column
 
 
 @dataclass
@@ -55,14 +55,18 @@ class Smoothed:
     softness: float = 0.0
     barrier: float = 0.0
 
+    def rest(self, place: Place) -> Array:
+        """`M`."""
+        rest = self.gram.copy()
+        for block, d in zip(self.blocks, place.matrices, strict=True):
+            rest[np.ix_(block, block)] -= d
+        return rest
+
     def __call__(self, place: Place) -> tuple[float, Place, Array] | None:
         """Value, gradient and `M⁻¹`, or None where `M` or a `D_B` is not definite."""
         columns, rows = len(self.gram), len(self.upper)
         mu, nu, eps = self.barrier / columns, DEFINITE / columns, self.softness / len(self.blocks)
-        rest = self.gram.copy()
-        for block, d in zip(self.blocks, place.matrices, strict=True):
-            rest[np.ix_(block, block)] -= d
-        found = definite_inverse(rest)
+        found = definite_inverse(self.rest(place))
         if found is None:
             return None
         inverse, volume = found
@@ -116,13 +120,13 @@ class Climber:
         self.memory.clear()
 
     def frame(self, place: Place, inverse: Array) -> None:
-        """Coordinates: `D_B = Rᵀ·R` with `R Rᵀ = ((M⁻¹)_BB)⁻¹ / √μ`, `g = L z` with `L Lᵀ ∝ M`."""
+        """Coordinates: `D_B = R S Rᵀ`, `R Rᵀ ≈ ((M⁻¹)_BB)⁻¹ / √μ`, and `g = L z`, `L Lᵀ ∝ M`."""
         mu = self.smoothed.barrier / len(inverse)
         self.roots = []
         for block, d in zip(self.smoothed.blocks, place.matrices, strict=True):
             own = inverse[np.ix_(block, block)] + DEFINITE / self.smoothed.barrier * np.linalg.inv(d)
-            self.roots.append(np.linalg.cholesky(np.linalg.inv(own)) / mu**0.25)
-        self.factor = np.linalg.cholesky(np.linalg.inv(inverse)) / np.sqrt(2)
+            self.roots.append(np.linalg.inv(np.linalg.cholesky(own)).T / mu**0.25)
+        self.factor = np.linalg.cholesky(self.smoothed.rest(place)) / np.sqrt(2)
 
     def flat(self, slope: Place) -> Array:
         """A gradient in the coordinates."""

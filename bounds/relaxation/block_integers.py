@@ -26,7 +26,7 @@ GAP = 1e-4
 PASSES = 4
 FEWEST = 64  # passes: blocks of one or two columns get a column a pass too
 TUNING_TOLERANCE = 3e-3
-SWEEPS = 2
+SWEEPS = 4
 MAX_NODES = 500_000
 START_FLOOR = 0.2
 LADDER = ((0.02, 0.12), (0.01, 0.06), (0.004, 0.025), (0.0015, 0.009))  # softness and barrier, stage by stage
@@ -194,6 +194,8 @@ def ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: fl
     the smoothed bound of the points known. Smoothing and barrier fall in stages. Where the bound has fallen far below
     the best one, for want of points, the next steps start half way back.
     """
+    if rounds == 0:
+        return split
     start = time.process_time()
     rows = _Rows(problem, split)
     known = [rows.improve(row, rows.columns(row), TUNING_TOLERANCE) for row in range(problem.rows)]
@@ -203,15 +205,10 @@ def ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: fl
     smoothed = Smoothed(rows.gram, rows.blocks, rows.upper, [])
     climber = Climber(smoothed)
     stage = -1
-    for number in range(rounds):
+    for number in range(rounds + 1):
         spent = (time.process_time() - start) / (seconds or np.inf)
         if spent >= 1:
             break
-        now = int(max(number / rounds, spent) * len(LADDER))
-        if now > stage:
-            stage = now
-            smoothed.softness, smoothed.barrier = LADDER[stage]
-            climber.restart()
         trial = BlockDiagonal(split.blocks, tuple(np.ldexp(d, rows.exponent) for d in place.matrices))
         if any(prepared(d) is None for d in trial.matrices):
             break
@@ -224,6 +221,13 @@ def ascend(problem: LeastSquares, split: BlockDiagonal, rounds: int, seconds: fl
             place = Place(
                 [(d + e) / 2 for d, e in zip(place.matrices, top.matrices, strict=True)], (place.g + top.g) / 2
             )
+        if number == rounds:
+            break
+        now = int(max(number / rounds, spent) * len(LADDER))
+        if now > stage:
+            stage = now
+            smoothed.softness, smoothed.barrier = LADDER[stage]
+            climber.restart()
         place = climber.climb(place, STEPS)
     return provable_split(problem.gram, found)
 
