@@ -75,7 +75,7 @@ def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relax
 
 
 def memory(layers: Iterable[Layer], width: int | None) -> int:
-    """Bytes that a worker needs for the widest problem: an estimate, measured at 384 and 1,536 columns.
+    """Bytes that a worker needs for the widest problem: an estimate, measured at 384 to 4,096 columns.
 
     A worker starts with 200 MiB; the quick effort holds about 16 matrices of the size of the Gram.
     """
