@@ -23,7 +23,7 @@ from .errors import QuanterrError
 
 #: A smallest eigenvalue (at unit diagonal) so many times below the next one is worth branching on its direction.
 ISOLATED = 20.0
-#: At 768 columns of MiniLM a tuned diagonal comes to 2.1 dB in 4 s and 0.02 s a row, blocks to 3.0 dB in 17 s and 0.7.
+#: At 768 columns of MiniLM a tuned diagonal comes to 2.1 dB in 6 s and 0.02 s a row, blocks to 3.0 dB in 17 s and 0.7.
 WIDEST_BLOCKS = 512
 
 
@@ -86,7 +86,7 @@ NORMAL = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=2, beam=512, leaves=2), Method.PRUNING: LocalSearch(rounds=2)},
     {
         Method.QUANTIZATION: ByShape(Blocks(width=32, rounds=30)),
-        Method.PRUNING: ByShape(Blocks(width=8, rounds=12), beyond=DiagonalSplit(rounds=60, tune=4)),
+        Method.PRUNING: ByShape(Blocks(width=8, rounds=12), beyond=DiagonalSplit(rounds=60, tune=6)),
     },
 )
 #: A `D` for each row, and intervals on a near-null direction: seconds a row.
