@@ -99,7 +99,8 @@ def memory(layers: Iterable[Layer], width: int | None) -> int:
     """Bytes of a worker at the widest problem.
 
     A worker that has solved a few chunks holds 260 to 320 MiB, most of it Python, the compiled searches and the Gram
-    matrices it keeps; the quick effort of a wide problem about 16 matrices of the size of its Gram (384 to 4,096 columns).
+    matrices it keeps; the quick effort of a wide problem, from 384 to 4,096 columns, about 16 matrices of the size of
+    its Gram.
     """
     widest = max(chunk.columns.stop - chunk.columns.start for layer in layers for chunk in layer.chunks(width))
     return int(290 * 2**20 + 16 * 8 * widest**2)
