@@ -75,9 +75,12 @@ class Store:
 
     def _open(self) -> None:
         ask = self._connection.execute
+        ask("BEGIN")  # one view of all three, while another process may be creating the file
         application = ask("PRAGMA application_id").fetchone()[0]
         version = ask("PRAGMA user_version").fetchone()[0]
-        if application == 0 and ask("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        tables = ask("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        ask("COMMIT")
+        if application == 0 and tables == 0:
             # Two processes may meet here: the one that gets the lock creates, the other then finds the tables.
             ask("PRAGMA auto_vacuum = INCREMENTAL")
             ask("PRAGMA journal_mode = WAL")

@@ -49,7 +49,7 @@ def _layers(report: Report, width: int) -> RenderableType:
     sizes = [len(head) for head in heads]
     for row in rows.values():
         sizes = [max(size, *map(_length, lines)) for size, lines in zip(sizes, row, strict=True)]
-    names = max(map(len, rows))
+    names = max(len("layer"), *map(len, rows))
     room = min(names, max(0, width - sum(sizes) - len(sizes)))
     gap = 2 if room == names and names + sum(sizes) + 2 * len(sizes) <= width else 1
     lines = [_title(report), "", _line("layer" if room >= len("layer") else "", room, heads, sizes, gap)]

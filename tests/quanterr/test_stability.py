@@ -376,4 +376,4 @@ def test_searches_share_nothing_between_samples() -> None:
         for name, parts in (("toy", range(8)), ("toy, split 1 of 2", range(4)))
         for unit in Sample(folds, name, parts).plan((2,), None, "mse", BranchAndBound())
     ]
-    assert len({(unit.layer, unit.method) for unit in units}) == len(units) == 4
+    assert len({(unit.layer, unit.scaled) for unit in units}) == len(units) == 4
