@@ -322,8 +322,7 @@ def test_what_was_reported_is_found_again(tmp_path: Path) -> None:
         process.communicate()
     layers = [make_layer(str(seed), rows=30, columns=20, seed=seed) for seed in range(8)]
     with Store(path) as store:
-        assert len(store.runs()) == 1
-        records = store.runs()[0].records
+        records = store.runs()[-1].records  # a machine may be quick enough to finish before it is killed
     assert [{**r, "seconds": 0} for r in records] == [
         {**r, "seconds": 0} for r in certify(layers, bits=(2, 3)).to_dicts()
     ]
