@@ -153,6 +153,7 @@ def test_nothing_solved_is_lost(how: signal.Signals, tmp_path: Path) -> None:
     process = subprocess.Popen(
         _command(*arguments), cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while _stored(out) < 3 and time.monotonic() < deadline and process.poll() is None:
