@@ -28,6 +28,7 @@ from .terminal import (
     DeviceOption,
     ImageSizeOption,
     InputsOption,
+    LayersOption,
     ModelOption,
     PresetOption,
     SamplesOption,
@@ -65,10 +66,7 @@ def certify(
     preset: PresetOption = None,
     model: ModelOption = None,
     inputs: InputsOption = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(help='Layers by name; globs such as "blocks.*.conv_pw". Repeat for more; default: all.'),
-    ] = None,
+    layers: LayersOption = None,
     bits: Annotated[str, typer.Option(help="Bit-widths: 2-8, or 2,4,8. Pruning keeps bits/16 of the weights.")] = "2-8",
     chunk: Annotated[
         int, typer.Option(min=0, help="Columns solved together (36 as in the paper); 0: whole layers, the full Gram.")

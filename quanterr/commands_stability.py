@@ -21,6 +21,7 @@ from .terminal import (
     DeviceOption,
     ImageSizeOption,
     InputsOption,
+    LayersOption,
     ModelOption,
     PresetOption,
     SamplesOption,
@@ -47,10 +48,7 @@ def stability(
     preset: PresetOption = None,
     model: ModelOption = None,
     inputs: InputsOption = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(help='Layers by name; globs such as "blocks.*.conv_pw". Repeat for more; default: all.'),
-    ] = None,
+    layers: LayersOption = None,
     bits: Annotated[str, typer.Option(help="Bit-widths: 2-4, or 2,4,8. Pruning keeps bits/16 of the weights.")] = "2,4",
     chunk: Annotated[
         int, typer.Option(min=0, help="Columns solved together; 0: whole layers, between bounds of the quick effort.")

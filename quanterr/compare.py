@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from bounds.gram import Array
 from bounds.verbs import Relaxation
 
 from .contestants import Method, codes_range, feasible_set, keep_at
+from .drawn import Drawn
 from .efforts import effort as effort_named
 from .errors import QuanterrError
 from .report import decibels
@@ -71,7 +71,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Drawn):
     """All trials of a run; `refused` says which heuristic refused which problem, and why."""
 
     trials: tuple[Trial, ...]
@@ -124,18 +124,6 @@ class Comparison:
         from .compare_plot import left_on_the_table
 
         return left_on_the_table(self)
-
-    def save_figure(self, stem: str | Path) -> list[Path]:
-        """Write `plot()` as `stem.pdf`, `stem.svg` and `stem.png`.
-
-        Raises
-        ------
-        QuanterrError
-            The folder cannot be written.
-        """
-        from .plots import save
-
-        return save(self.plot(), stem)
 
     def _repr_html_(self) -> str:
         """Notebooks show the best heuristic of each problem."""

@@ -76,7 +76,7 @@ class Effort:
         return self.search[method], self.relaxation[method] if blocks else DiagonalSplit(rounds=60)
 
 
-#: The first pass, on everything: 1 ms a row of 384 columns, most of it for the bounds. It decides most comparisons.
+#: The first pass, on everything: 2 ms a row, method and size at 384 columns. It decides most comparisons.
 QUICK = Effort(
     dict.fromkeys(Method, BatchSearch()),
     dict.fromkeys(Method, DiagonalSplit(rounds=30)),

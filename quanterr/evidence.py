@@ -25,14 +25,12 @@ from .errors import QuanterrError
 from .execution import result_of
 from .grams import shared_gram
 from .layers.layer import Chunk, Layer, Piece
-from .part_proofs import AnyCertificate, PartProof, PartsProof, compact, proven_value
+from .part_proofs import AnyCertificate, PartProof, PartsProof, compact, in_single, narrowed
 from .scale_free import Place, ScaleFree
-from .units import FLAT_DIAGONAL, RowResults, Unit, problem_of
+from .units import RowResults, Unit, certified, problem_of
 
 #: Steps on `y`: 300 instead of 80 gain 0.03 … 0.15 dB on pruned rows for three times the time.
 ROUNDS = 80
-#: Share of a bound that may be lost by keeping `y` in single precision, which halves the file.
-SINGLE = 1e-4
 #: The relaxation behind every name; the semidefinite one knows integer codes only, what else there is gets a diagonal.
 DUALS: dict[str, Relaxation | None] = {
     "diagonal": DiagonalSplit(rounds=ROUNDS), "semidefinite": bounds.SemidefiniteDual(), "none": None,
@@ -73,7 +71,7 @@ def prove_unit(unit: Unit, dual: str, thorough: bool) -> ProvenRows:
     named = DUALS[dual if isinstance(unit.feasible(0), bounds.IntegerBox) else "diagonal"]
     assert named is not None
     relaxation = DiagonalSplit() if thorough and dual == "diagonal" else named
-    found = [_shortened(problem, c, scale) for _, problem, c, scale in _relaxed(unit, relaxation)]
+    found = [_diagonal(problem, c, scale) for _, problem, c, scale in _relaxed(unit, relaxation)]
     diagonals, ys, lowers = zip(*found, strict=True)
     return ProvenRows(np.concatenate([np.atleast_2d(d) for d in diagonals]), np.concatenate(ys), np.concatenate(lowers))
 
@@ -104,29 +102,19 @@ def _relaxed(
 
 
 def _certificate(problem: bounds.LeastSquares, relaxation: Relaxation) -> AnyCertificate:
-    """What `units.solve_rows` rests on, where a singular Gram leaves a certificate."""
-    if problem.gram.singular and isinstance(problem.feasible, bounds.Sparse | bounds.NofM | bounds.BlockSparse):
-        # free weights along a null direction leave no (D, y) but this one
-        return Certificate(np.zeros(problem.columns), np.zeros_like(problem.target))
-    if problem.gram.singular and not isinstance(relaxation, DiagonalSplit):
-        relaxation = FLAT_DIAGONAL
-    return bounds.lower_bound(problem, relaxation).certificate
+    """What `units.solve_rows` rests on; zero, which claims nothing, where a singular Gram leaves no other."""
+    free = isinstance(problem.feasible, bounds.Sparse | bounds.NofM | bounds.BlockSparse)
+    found = None if problem.gram.singular and free else certified(problem, relaxation)
+    return Certificate(np.zeros(problem.columns), np.zeros_like(problem.target)) if found is None else found.certificate
 
 
-def _shortened(
+def _diagonal(
     problem: bounds.LeastSquares, found: AnyCertificate, scale: Array | None
 ) -> tuple[Array, NDArray[np.floating[Any]], Array]:
     """D, y and the bound that holds for the quotients by `scale` themselves, not only for their rounding."""
-    assert isinstance(found, Certificate), "DUALS are diagonal"
-    value = proven_value(problem, found, scale)
-    y: NDArray[np.floating[Any]] = found.y
-    with np.errstate(over="ignore"):
-        single = found.y.astype(np.float32)
-    if np.isfinite(single).all():
-        rounded = proven_value(problem, Certificate(found.diagonal, single.astype(np.float64)), scale)
-        if (rounded >= value - SINGLE * np.abs(value)).all():
-            y, value = single, rounded
-    return found.diagonal, y, value
+    kept, value = in_single(problem, found, scale)
+    assert isinstance(kept, Certificate), "DUALS are diagonal"
+    return kept.diagonal, narrowed(kept.y), value
 
 
 def write_certificates(

@@ -20,6 +20,8 @@ from bounds import BlockCertificate, Certificate, Feasible, IntervalCertificate,
 from bounds.gram import UNIT_ROUNDOFF, Array
 
 MARGIN = 1e-7
+#: Share of a bound that may be lost by keeping `y` in single precision.
+SINGLE = 1e-4
 Arrays = dict[str, NDArray[Any]]
 AnyCertificate = Certificate | BlockCertificate | IntervalCertificate
 KINDS: dict[type[AnyCertificate], str] = {
@@ -87,14 +89,25 @@ def _root_below(value: Fraction) -> Fraction:
     return Fraction(math.isqrt(math.floor(value * 4**200)), 2**200)
 
 
-def compact(problem: LeastSquares, certificate: AnyCertificate, scale: Array | None) -> tuple[AnyCertificate, Array]:
-    """The certificate with `y` in single precision where that costs little, and the value to claim, (rows,)."""
+def in_single(problem: LeastSquares, certificate: AnyCertificate, scale: Array | None) -> tuple[AnyCertificate, Array]:
+    """The certificate with `y` in single precision where that costs little, and what it proves, (rows,)."""
     value = proven_value(problem, certificate, scale)
     single = _rounded(certificate)
     rounded = proven_value(problem, single, scale)
-    if (rounded >= value - 1e-4 * np.abs(value)).all():
-        certificate, value = single, rounded
+    return (single, rounded) if (rounded >= value - SINGLE * np.abs(value)).all() else (certificate, value)
+
+
+def compact(problem: LeastSquares, certificate: AnyCertificate, scale: Array | None) -> tuple[AnyCertificate, Array]:
+    """`in_single`, and the value to claim, (rows,)."""
+    certificate, value = in_single(problem, certificate, scale)
     return certificate, np.asarray(value - MARGIN * np.abs(value))
+
+
+def narrowed(y: Array) -> NDArray[np.floating[Any]]:
+    """In single precision where that changes nothing, which halves the file."""
+    with np.errstate(over="ignore"):
+        narrow = y.astype(np.float32)
+    return narrow if np.array_equal(narrow, y) else y
 
 
 def _rounded(certificate: AnyCertificate) -> AnyCertificate:
@@ -128,8 +141,7 @@ def flatten(part: PartProof, name: str) -> tuple[dict[str, Any], Arrays]:
         arrays["intervals"] = np.array([len(points) for points in c.y], dtype=np.int32)
         arrays["edges"] = np.concatenate(c.edges)
     y = np.concatenate(c.y) if isinstance(c, IntervalCertificate) else c.y
-    narrow = y.astype(np.float32)
-    arrays["y"] = narrow if (narrow.astype(np.float64) == y).all() else y
+    arrays["y"] = narrowed(y)
     entry = {"chunk": part.position, "rows": [part.rows.start, part.rows.stop], "kind": part.kind, "name": name}
     return entry, {f"{name}/{key}": array for key, array in arrays.items()}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from .contestants import LAYER, Method
+from .drawn import Drawn
 from .errors import QuanterrError
 from .spread import Stability
 
@@ -164,7 +165,7 @@ class LayerFacts:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Drawn):
     """All records of a run, in the order of the layers; `refused` says which chunks have none, and why.
 
     `layers`: what is known of the layers; empty for runs that were stored before it was kept. `stability`: what
@@ -275,18 +276,6 @@ class Report:
         from .plots import figure_4
 
         return figure_4(self)
-
-    def save_figure(self, stem: str | Path) -> list[Path]:
-        """Write `plot()` as `stem.pdf`, `stem.svg` and `stem.png`.
-
-        Raises
-        ------
-        QuanterrError
-            The folder cannot be written.
-        """
-        from .plots import save
-
-        return save(self.plot(), stem)
 
     def to_html(self, path: str | Path) -> Path:
         """Write one self-contained page: a heat map to sort and filter, and every proof on demand.

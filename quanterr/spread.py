@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from .drawn import Drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,7 @@ def _frozen(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Stability:
+class Stability(Drawn):
     """All spreads of a run. `parts` of the inputs were resampled; `refused` says which problems have no solution."""
 
     spreads: tuple[Spread, ...]
@@ -129,18 +130,6 @@ class Stability:
         from .stability_plot import draw
 
         return draw(self)
-
-    def save_figure(self, stem: str | Path) -> list[Path]:
-        """Write `plot()` as `stem.pdf`, `stem.svg` and `stem.png`.
-
-        Raises
-        ------
-        QuanterrError
-            The folder cannot be written.
-        """
-        from .plots import save
-
-        return save(self.plot(), stem)
 
     def _repr_html_(self) -> str:
         """Notebooks show the table."""

@@ -44,8 +44,11 @@ class Tally:
         BoundsDisagree
             A bound for every scale above the error achieved at one.
         """
+        energy = None  # of the same rows for all contestants
         for contestant, parts in self.parts.items():
             parts.sort(key=lambda part: part[0].first_row)
+            if energy is None:
+                energy = float(sum(_energy(piece) for unit, _ in parts for piece in unit.pieces))
             results = [result for _, result in parts]
             status = np.concatenate([r.status for r in results])
             open_rows = status != STATUSES.index(Status.CLOSED)
@@ -69,7 +72,7 @@ class Tally:
                 method=contestant.method,
                 rows=len(upper),
                 columns=parts[0][0].columns,
-                energy=float(sum(_energy(piece) for unit, _ in parts for piece in unit.pieces)),
+                energy=energy,
                 error_upper=float(upper.sum()) * slack,
                 error_lower=float(lower.sum()) / slack,
                 error_start=float(sum(r.error_start.sum() for r in results)),

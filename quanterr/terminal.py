@@ -27,6 +27,10 @@ InputsOption = Annotated[
         "--inputs", help='Calibration inputs: a folder of images, a .npy/.npz/.pt file, or "package.module:function".'
     ),
 ]
+LayersOption = Annotated[
+    list[str] | None,
+    typer.Option("--layers", help='Layers by name; globs such as "blocks.*.conv_pw". Repeat for more; default: all.'),
+]
 ImageSizeOption = Annotated[
     int, typer.Option("--image-size", min=1, help="Images are resized and cropped to this square.")
 ]

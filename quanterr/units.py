@@ -262,16 +262,28 @@ def _relaxed(problem: LeastSquares, relaxation: Relaxation) -> tuple[Array, bool
     prove nothing, since changes along a null direction cost nothing: where few columns depend on each other one of them
     is left out, in every way that matters. Else zero: no mean square is negative.
     """
-    try:
-        return bounds.lower_bound(problem, relaxation).value, True
-    except (ProblemError, CertificateError):
-        if problem.gram.smallest_eigenvalue > FLAT * problem.columns:
-            raise
-    if not isinstance(problem.feasible, bounds.Sparse):
-        return bounds.lower_bound(problem, FLAT_DIAGONAL).value, True
+    found = certified(problem, relaxation)
+    if found is not None:
+        return found.value, True
     from bounds.exact.dependent import relaxed
 
     return relaxed(problem, lambda part: bounds.lower_bound(part, relaxation).value), False
+
+
+def certified(problem: LeastSquares, relaxation: Relaxation) -> bounds.Bound | None:
+    """The bound of the relaxation; on a singular Gram of a diagonal, or None where free weights leave none.
+
+    Raises
+    ------
+    ProblemError, CertificateError
+        What the relaxation refuses of a Gram that is not singular, or groups of free weights on one that is.
+    """
+    try:
+        return bounds.lower_bound(problem, relaxation)
+    except (ProblemError, CertificateError):
+        if problem.gram.smallest_eigenvalue > FLAT * problem.columns:
+            raise
+    return None if isinstance(problem.feasible, bounds.Sparse) else bounds.lower_bound(problem, FLAT_DIAGONAL)
 
 
 def _in_weight_units(gram: Gram, target: Array, scale: Array, upper: Array, lower: Array) -> tuple[Array, Array]:

@@ -74,22 +74,13 @@ def capture(
     if isinstance(batches, (Tensor, np.ndarray, Mapping)):
         batches = [batches]
     recorder = Recorder(model, select(model, names), Accumulator)
-    home = next((p.device for p in model.parameters()), torch.device("cpu"))
-    place = home if device is None else torch.device(device)
-    with evaluating(model), located(model, recorder.running), torch.no_grad():
-        try:
-            if place != home:
-                model.to(place)
-            for number, batch in enumerate(batches):
-                recorder.start(number, mask_of(batch, mask))
-                run(model, batch, place, recorder)
-                if progress is not None:
-                    progress(number + 1)
-        finally:
-            if place != home:
-                model.to(home)
-    if recorder.batch < 0:
-        raise InputError("no calibration batches: the iterable is empty (a generator can be read only once)")
+    with evaluating(model), placed(model, device) as place, located(model, recorder.running), torch.no_grad():
+        for number, batch in enumerate(batches):
+            recorder.start(number, mask_of(batch, mask))
+            run(model, batch, place, recorder)
+            if progress is not None:
+                progress(number + 1)
+    recorder.check_read()
     recorder.check_reached()
     return [layer_of(recorder, name, damping) for name in recorder.modules]
 
@@ -173,6 +164,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, flag in flags:
             module.training = flag
+
+
+@contextmanager
+def placed(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
+    """The model on `device` inside (None: where it is), and back where it was after; gives the device."""
+    home = next((p.device for p in model.parameters()), torch.device("cpu"))
+    place = home if device is None else torch.device(device)
+    try:
+        if place != home:
+            model.to(place)
+        yield place
+    finally:
+        if place != home:
+            model.to(home)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .accumulate import Accumulator
-from .capturing import Batch, evaluating, layer_of, located, mask_of, run
+from .capturing import Batch, evaluating, layer_of, located, mask_of, placed, run
 from .folds import LayerFolds
 from .naming import select
 from .recorder import Recorder
@@ -66,25 +66,16 @@ def capture_folds(
     if isinstance(batches, (Tensor, np.ndarray, Mapping)):
         batches = [batches]
     recorder = Recorder(model, select(model, names), Accumulator)
-    home = next((p.device for p in model.parameters()), torch.device("cpu"))
-    place = home if device is None else torch.device(device)
     parts = _Parts(folds, group)
-    with evaluating(model), located(model, recorder.running), torch.no_grad():
-        try:
-            if place != home:
-                model.to(place)
-            for number, batch in enumerate(batches):
-                for first, piece in parts.cut(batch):
-                    recorder.start(number, mask_of(piece, mask), first)
-                    recorder.sums = parts.current
-                    run(model, piece, place, recorder)
-                if progress is not None:
-                    progress(number + 1)
-        finally:
-            if place != home:
-                model.to(home)
-    if recorder.batch < 0:
-        raise InputError("no calibration batches: the iterable is empty (a generator can be read only once)")
+    with evaluating(model), placed(model, device) as place, located(model, recorder.running), torch.no_grad():
+        for number, batch in enumerate(batches):
+            for first, piece in parts.cut(batch):
+                recorder.start(number, mask_of(piece, mask), first)
+                recorder.sums = parts.current
+                run(model, piece, place, recorder)
+            if progress is not None:
+                progress(number + 1)
+    recorder.check_read()
     parts.close()
     recorder.sums = {}
     for sums in parts.sums:

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
 from .accumulate import Accumulator, PairSums, Tape
-from .capturing import Batch, evaluating, located, mask_of, run
+from .capturing import Batch, evaluating, located, mask_of, placed, run
 from .layer import Layer
 from .naming import select
 from .notes import input_notes
@@ -36,31 +35,24 @@ def capture_pair(
     if isinstance(batches, (Tensor, np.ndarray, Mapping)):
         batches = [batches]
     sides = [Recorder(network, select(network, names), Tape) for network in (dense, compressed)]
-    networks = (dense, compressed)
-    homes = [next((p.device for p in network.parameters()), torch.device("cpu")) for network in networks]
-    place = homes[0] if device is None else torch.device(device)
     sums: dict[str, PairSums] = {}
-    with evaluating(dense), evaluating(compressed), torch.no_grad():
-        try:
-            for network in networks:
-                network.to(place)
-            for number, batch in enumerate(batches):
-                for network, side in zip(networks, sides, strict=True):
-                    with located(network, side.running):
-                        side.start(number, mask_of(batch, mask))
-                        run(network, batch, place, side)
-                    side.check_reached()
-                for name, tape in sides[0].sums.items():
-                    sums.setdefault(name, PairSums(tape.groups, tape.columns)).add(tape, sides[1].sums[name], name)
-                for side in sides:
-                    side.sums.clear()
-                if progress is not None:
-                    progress(number + 1)
-        finally:
-            for network, home in zip(networks, homes, strict=True):
-                network.to(home)
-    if not sums:
-        raise InputError("no calibration batches: the iterable is empty (a generator can be read only once)")
+    with (
+        evaluating(dense), evaluating(compressed), placed(dense, device) as place, placed(compressed, place),
+        torch.no_grad(),
+    ):  # fmt: skip
+        for number, batch in enumerate(batches):
+            for network, side in zip((dense, compressed), sides, strict=True):
+                with located(network, side.running):
+                    side.start(number, mask_of(batch, mask))
+                    run(network, batch, place, side)
+                side.check_reached()
+            for name, tape in sides[0].sums.items():
+                sums.setdefault(name, PairSums(tape.groups, tape.columns)).add(tape, sides[1].sums[name], name)
+            for side in sides:
+                side.sums.clear()
+            if progress is not None:
+                progress(number + 1)
+    sides[0].check_read()
     return [_pair(sides[0], name, sums.pop(name)) for name in sides[0].modules]
 
 

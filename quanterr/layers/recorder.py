@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from ..errors import LayerError
+from ..errors import InputError, LayerError
 from .accumulate import Sums, padding_of, pair
 from .naming import supported, transposed, weight_of
 
@@ -110,6 +110,16 @@ class Recorder(Generic[S]):
             f"layer {name!r}: its input holds NaN or infinity, first in {where}: "
             "remove that sample from the calibration inputs, or run the model in float32"
         )
+
+    def check_read(self) -> None:
+        """
+        Raises
+        ------
+        InputError
+            No batch has come.
+        """
+        if self.batch < 0:
+            raise InputError("no calibration batches: the iterable is empty (a generator can be read only once)")
 
     def check_reached(self) -> None:
         """

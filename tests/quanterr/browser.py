@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
+
 #: Where `make test` puts a browser from the npm registry on a machine without one.
 BUNDLED = Path(sys.prefix) / "browser" / "chromium"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -31,6 +33,13 @@ def executable() -> str | None:
     """A Chromium on PATH, else the bundled one, else None."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     return found or (str(BUNDLED) if BUNDLED.is_file() else None)
+
+
+PROGRAM = executable()
+in_browser = pytest.mark.skipif(
+    PROGRAM is None, reason="no Chromium: install one, or run tests/fetch_browser.sh with npm, as `make test` does"
+)
+DESKTOP, PHONE = (1300, 1000), (390, 844)
 
 
 class Browser:

@@ -1,9 +1,13 @@
 """Layers small enough for every test, correlated like real ones."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from quanterr import Layer
+
+from .browser import PROGRAM, Browser
 
 
 def make_layer(name: str = "toy", rows: int = 6, columns: int = 12, groups: int = 1, seed: int = 0) -> Layer:
@@ -17,3 +21,9 @@ def make_layer(name: str = "toy", rows: int = 6, columns: int = 12, groups: int 
 @pytest.fixture
 def layer() -> Layer:
     return make_layer()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(PROGRAM or "", tmp_path_factory.mktemp("profile")) as opened:
+        yield opened

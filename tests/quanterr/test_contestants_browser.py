@@ -9,12 +9,11 @@ import pytest
 
 from quanterr import certify
 
-from .browser import Browser, executable
+from .browser import DESKTOP, PHONE, Browser, in_browser
 from .conftest import make_layer
 from .test_report_browser import SHOWN, choose, names
 
-PROGRAM = executable()
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium: see test_report_browser")
+pytestmark = in_browser
 CONTESTANTS = ["int3", "nf4", "2:4", "prune75", "int4+prune50"]
 
 
@@ -27,13 +26,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report.to_html(tmp_path_factory.mktemp("page") / "report.html")
 
 
-@pytest.fixture(params=[(1300, 1000), (390, 844)], ids=["desktop", "phone"])
-def page(request: pytest.FixtureRequest, path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(PROGRAM or "", tmp_path_factory.mktemp("profile")) as opened:
-        opened.open(path, *request.param)
-        yield opened
-        assert opened.run("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
-        assert not opened.problems
+@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
+def page(request: pytest.FixtureRequest, browser: Browser, path: Path) -> Iterator[Browser]:
+    browser.problems.clear()
+    browser.open(path, *request.param)
+    yield browser
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    assert not browser.problems
 
 
 def test_every_two_have_a_column_to_filter_sort_and_open(page: Browser) -> None:

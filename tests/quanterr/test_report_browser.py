@@ -6,21 +6,11 @@ from typing import Any
 
 import pytest
 
-from .browser import Browser, executable
+from .browser import DESKTOP, PHONE, Browser, in_browser
 from .network import BITS, HOSTILE, network
 
-PROGRAM = executable()
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="no Chromium: install one, or run tests/fetch_browser.sh with npm, as `make test` does"
-)
-DESKTOP, PHONE = (1300, 1000), (390, 844)
+pytestmark = in_browser
 SHOWN = "[...document.querySelectorAll('.heat > tbody')].filter(b => !b.hidden)"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(PROGRAM or "", tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +11,9 @@ import pytest
 from quanterr import Report, Spread, Stability
 from quanterr.report_page import page as page_of
 
-from .browser import Browser, executable
+from .browser import DESKTOP, PHONE, Browser, in_browser
 from .network import BITS, HOSTILE, network
 
-PROGRAM = executable()
-in_browser = pytest.mark.skipif(
-    PROGRAM is None, reason="no Chromium: install one, or run tests/fetch_browser.sh with npm, as `make test` does"
-)
-DESKTOP, PHONE = (1300, 1000), (390, 844)
 FLIPPED, INFINITE = "blocks.1.conv", "blocks.4.conv"
 
 
@@ -52,12 +46,6 @@ def steady_network() -> Report:
             )
         spreads.append(spread)
     return replace(report, stability=Stability(tuple(spreads), 4, 14, 2000, 0.95, 0, refused=("split 4: <refused>",)))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(PROGRAM or "", tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
