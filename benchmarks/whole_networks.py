@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from quanterr import Report, Store, certify
-from quanterr.judging import winners
 from quanterr.layers import Layer
+from quanterr.results.judging import winners
 from quanterr.session import Session, load
 
 from .timing import markdown, processor_seconds

@@ -1,13 +1,13 @@
 """Whole layers from 384 to 4,096 columns: how do time, memory and the gap grow with columns and rows?
 
 `certify(chunk=None, effort="quick")` at 3 bits, both methods, both sides, one thread, each line in a process of its
-own: processor time and the most memory it ever held, input and all, beside what `quanterr.forecast.memory` says. The
-layers are synthetic, since no public network of a size that fits here has one of 4,096 inputs: the inputs have a
-power-law spectrum (eigenvalue 1/k in the basis of a cosine transform), groups of 16 columns share a factor with 30 %
-of their variance, scales differ by a log-normal factor, and there are 1.5 times as many samples as columns; weights
-are Student t with 5 degrees of freedom. Seeded. The largest-trace diagonal, which all rows share, is set against the
-interior point that narrow layers use and against cvxpy with SCS, each where it ends within two minutes; a diagonal
-counts with what is left of its trace when it is shrunk until a Cholesky factor exists.
+own: processor time and the most memory it ever held, input and all, beside what the command line says before it starts
+(`execution.forecast.memory`). The layers are synthetic, since no public network of a size that fits here has one of
+4,096 inputs: the inputs have a power-law spectrum (eigenvalue 1/k in the basis of a cosine transform), groups of 16
+columns share a factor with 30 % of their variance, scales differ by a log-normal factor, and there are 1.5 times as
+many samples as columns; weights are Student t with 5 degrees of freedom. Seeded. The largest-trace diagonal, which all
+rows share, is set against the interior point that narrow layers use and against cvxpy with SCS, each where it ends
+within two minutes; a diagonal counts with what is left of its trace when it is shrunk until a Cholesky factor exists.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scipy.fft import dct
 
 import quanterr
 from bounds.relaxation import max_trace
-from quanterr.forecast import memory
+from quanterr.execution.forecast import memory
 from quanterr.layers import Layer
 
 from .timing import markdown, processor_seconds

@@ -46,12 +46,12 @@ if TYPE_CHECKING:
         zero_fraction,
     )
     from .grids import CodebookGrid, FloatGrid, Grid, IntegerGrid
-    from .report import Duel, LayerFacts, Outcome, Record, Report, Verdict
+    from .proofs.verifying import Verification, verify
+    from .results.report import Duel, LayerFacts, Outcome, Record, Report, Verdict
+    from .results.spread import Spread, Stability
     from .scan import scan, scan_frame
-    from .spread import Spread, Stability
     from .stability import stability
     from .store import Store
-    from .verifying import Verification, verify
 
 __version__ = "0.1.0"
 
@@ -69,12 +69,12 @@ _HOMES = {
             "rounding_error search_scale shannon_lower_bound snr_limit uniform_noise_error zero_fraction"
         ),
         "grids": "CodebookGrid FloatGrid Grid IntegerGrid",
-        "report": "Duel LayerFacts Outcome Record Report Verdict",
+        "results.report": "Duel LayerFacts Outcome Record Report Verdict",
         "scan": "scan scan_frame",
-        "spread": "Spread Stability",
+        "results.spread": "Spread Stability",
         "stability": "stability",
         "store": "Store",
-        "verifying": "Verification verify",
+        "proofs.verifying": "Verification verify",
     }.items()
     for name in names.split()
 }

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING
 
 from bounds import BranchAndBound
 
-from .archive import require_writable
 from .contestants import Contestant, same_but_budget
 from .contestants import rivals as every_rival
 from .efforts import Effort
 from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
-from .evidence import DUALS, write_certificates
-from .execution import Outcome, Progress, run
+from .execution.running import Outcome, Progress, run
+from .execution.workers import workers
 from .layer_budget import LayerBudgets, Side, layer_wide
 from .layers.rank import rank_note
 from .plan import raised, units
-from .report import LayerFacts, Record, Report
+from .proofs.archive import require_writable
+from .proofs.evidence import DUALS, write_certificates
+from .results.report import LayerFacts, Record, Report
 from .scale_free import Place as ScalePlace
 from .scale_free import ScaleFree, ScaleFreeJob, search_scales
 from .scaling import SCALES
 from .tally import Tally
 from .units import Unit
-from .workers import workers
 
 if TYPE_CHECKING:
     from .layers import Layer

@@ -16,10 +16,10 @@ from bounds.gram import Array
 from bounds.verbs import Relaxation
 
 from .contestants import Method, codes_range, feasible_set, keep_at
-from .drawn import Drawn
 from .efforts import effort as effort_named
 from .errors import QuanterrError
-from .report import decibels
+from .results.drawn import Drawn
+from .results.report import decibels
 from .scaling import SCALES
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Comparison(Drawn):
 
     def plot(self) -> Figure:
         """Decibels that each heuristic leaves on the table, layer by layer."""
-        from .compare_plot import left_on_the_table
+        from .plots.compared import left_on_the_table
 
         return left_on_the_table(self)
 

@@ -21,7 +21,7 @@ from .contestants import DENSE_BITS, LAYER, Contestant
 from .efforts import QUICK, ByShape, Effort
 from .errors import ChunkRefused
 from .layer_tasks import BoundCurves, FindPoints, FitSupports, FitTraces, ProveCurves, Sizes, StartCurves
-from .report import Record
+from .results.report import Record
 from .tally import Tally
 from .units import RowResults, Task, Unit
 

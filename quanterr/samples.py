@@ -15,7 +15,7 @@ from .contestants import Contestant, Method, at_storage
 from .layers.folds import LayerFolds
 from .layers.layer import Layer
 from .plan import units
-from .report import Record, Verdict, judge
+from .results.report import Record, Verdict, judge
 from .tally import Tally
 from .units import RowResults, Unit
 

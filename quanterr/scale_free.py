@@ -26,7 +26,7 @@ from .any_scale import Surroundings, bound_for_every_scale, surroundings, tent
 from .contestants import Contestant
 from .efforts import QUICK
 from .errors import ChunkRefused
-from .execution import result_of, spread
+from .execution.running import result_of, spread
 from .grams import shared_gram
 from .layers.layer import Piece
 from .units import DIAGONAL, STATUSES, RowResults, Unit, solve_rows

@@ -14,13 +14,13 @@ import numpy as np
 
 from .contestants import Method, codes_range
 from .errors import ChunkRefused, InputError
-from .execution import Progress, run
-from .report import Outcome
+from .execution.running import Progress, run
+from .execution.workers import workers
 from .resampling import FEWEST, Resamples, advantage, bias, needed
+from .results.report import Outcome
+from .results.spread import REFUSED, Spread, Stability
 from .samples import Sample
 from .scaling import SCALES
-from .spread import REFUSED, Spread, Stability
-from .workers import workers
 
 if TYPE_CHECKING:
     from .layers import LayerFolds

@@ -12,7 +12,7 @@ from bounds.gram import UNIT_ROUNDOFF, Array
 
 from .contestants import Contestant
 from .layers.layer import Piece
-from .report import Record
+from .results.report import Record
 from .scale_free import ScaleFree
 from .units import STATUSES, RowResults, Unit
 

@@ -42,12 +42,9 @@ BOUNDS_ORDER = [
 ]
 QUANTERR_ORDER = [
     "errors", "any_scale", "distributions", "contestants", "grids", "expected", "scaling", "code_grid", "efforts",
-    "layers", "grams", "units", "layer_tasks", "store", "workers", "cluster", "forecast", "execution", "plan",
-    "archive", "part_proofs", "certificates", "exact_rows", "resampling", "drawn", "spread", "report", "judging",
-    "scale_free", "tally", "rerunning", "verifying", "layer_budget", "samples", "evidence", "certify", "stability",
-    "plots", "table", "heuristics", "models", "inputs", "scan", "figures", "report_page", "session", "compare",
-    "compare_plot", "stability_plot", "compression", "terminal", "commands_compare", "commands_compress",
-    "commands_report", "commands_scan", "commands_stability", "commands_store", "commands_verify", "cli", "__main__",
+    "layers", "grams", "units", "layer_tasks", "store", "execution", "plan", "resampling", "results", "scale_free",
+    "tally", "proofs", "layer_budget", "samples", "certify", "stability", "heuristics", "models", "inputs", "session",
+    "compare", "plots", "scan", "figures", "report_page", "compression", "commands", "cli", "__main__",
 ]  # fmt: skip
 
 

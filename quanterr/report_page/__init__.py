@@ -20,9 +20,9 @@ from importlib import resources
 from string import Template
 
 from ..errors import QuanterrError
-from ..judging import mask_cost, winners
-from ..report import SPELT, Record, Report
-from ..table import storage
+from ..results.judging import mask_cost, winners
+from ..results.report import SPELT, Record, Report
+from ..results.table import storage
 from .heat import table
 from .layers import LayerPage, columns_of, layer_pages
 from .payload import payload

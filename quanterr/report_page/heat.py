@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import math
 
-from ..report import Duel
-from ..table import LETTERS
+from ..results.report import Duel
+from ..results.table import LETTERS
 from .layers import Column, LayerPage
 
 #: Margins in dB where the colour of a cell changes.

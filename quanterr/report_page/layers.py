@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..contestants import Method
-from ..report import SPELT, Duel, LayerFacts, Record, Report
+from ..results.report import SPELT, Duel, LayerFacts, Record, Report
 
 EQUAL_STORAGE = (Method.QUANTIZATION.value, Method.PRUNING.value)
 

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from functools import partial
 
 from ..errors import InputError
-from ..report import Duel, Record, decibels
+from ..results.report import Duel, Record, decibels
+from ..results.spread import Stability
 from ..scan.rule import break_even_range
-from ..spread import Stability
 from . import steady
 from .layers import EQUAL_STORAGE, Column, LayerPage
 

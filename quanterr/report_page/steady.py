@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from ..spread import REFUSED, Spread, Stability
+from ..results.spread import REFUSED, Spread, Stability
 
 LETTER = {"quantization": "Q", "pruning": "P", "undecided": "?", REFUSED: "–"}
 SHOWN = 40

@@ -16,7 +16,7 @@ from bounds import Codebook, IntegerBox, LeastSquares, SparseIntegerBox
 from quanterr import Layer, Outcome, Report, Store, certify, verify
 from quanterr.any_scale import bound_for_every_scale, lower_root, surroundings, tent, upper_root
 from quanterr.contestants import named
-from quanterr.report import judge
+from quanterr.results.report import judge
 from quanterr.scale_free import ScaleFreeJob, solve_scale_free
 from quanterr.scaling import contestant_scale
 from quanterr.units import Unit

@@ -15,7 +15,7 @@ import quanterr
 from bounds import BranchAndBound
 from quanterr import ChunkRefused, Layer, Outcome, Progress, QuanterrError, Report, Store, certify
 from quanterr.contestants import keep_at
-from quanterr.forecast import memory
+from quanterr.execution.forecast import memory
 from quanterr.plan import ROWS_PER_UNIT
 
 from .conftest import make_layer

@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-import quanterr.cluster
-import quanterr.execution
+import quanterr.execution.cluster
+import quanterr.execution.running
 from quanterr import Progress, QuanterrError, Store, certify
-from quanterr.certificates import file_name
-from quanterr.cluster import ClusterExecutor, connected, run_task, versions
+from quanterr.execution.cluster import ClusterExecutor, connected, run_task, versions
+from quanterr.proofs.certificates import file_name
 from quanterr.units import RowResults, Unit, solve_unit
 
 from .conftest import make_layer
@@ -132,7 +132,7 @@ def test_large_arrays_travel_once(cluster: Cluster, monkeypatch: pytest.MonkeyPa
         return submit(fn, *args, **kwargs)
 
     monkeypatch.setattr(executor.client, "submit", counted)
-    monkeypatch.setattr(quanterr.cluster, "LARGE", layer.gram.nbytes)
+    monkeypatch.setattr(quanterr.execution.cluster, "LARGE", layer.gram.nbytes)
     assert _timeless(certify([layer], bits=(4, 5), chunk=None, executor=executor)) == here
     names = [fn.__name__ for fn in sent]
     assert names.count("Block") == 1 + 7  # the Gram, and the weights of seven batches of rows
@@ -223,7 +223,7 @@ def test_a_unit_that_kills_its_workers_is_named(
     with Store(tmp_path / "s") as store:
         # Dask also suspects what waits in line at a worker that dies: nothing else may
         certify(layers[:1], bits=(3, 4), executor=cluster[0], store=store)
-        monkeypatch.setattr(quanterr.execution, "solve_unit", deadly)
+        monkeypatch.setattr(quanterr.execution.running, "solve_unit", deadly)
         with pytest.raises(
             QuanterrError, match=r"layer deadly, chunk 0, rows 0–1: a worker process died .*more memory a worker"
         ):
@@ -282,6 +282,6 @@ def test_other_versions_are_refused(tmp_path: Path) -> None:
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quanterr.cluster, "PATIENCE", 1)
+    monkeypatch.setattr(quanterr.execution.cluster, "PATIENCE", 1)
     with pytest.raises(QuanterrError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 .*`dask scheduler`"):
         connected("tcp://127.0.0.1:1").__enter__()

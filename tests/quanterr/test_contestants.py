@@ -18,10 +18,10 @@ from quanterr import Layer, QuanterrError, Report, Store, certify, verify
 from quanterr.cli import app
 from quanterr.contestants import at_storage, named, rivals
 from quanterr.errors import InputError
-from quanterr.judging import mask_cost, winners
 from quanterr.layers.layer import Piece
+from quanterr.results.judging import mask_cost, winners
+from quanterr.results.table import verdict_table
 from quanterr.scaling import SCALES, contestant_scale, level_errors
-from quanterr.table import verdict_table
 from quanterr.units import RESULT_VERSION, Unit
 
 from .conftest import make_layer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bounds
-from quanterr.exact_rows import achieved, dual_values, dyadic_rows, why_not_proven
+from quanterr.proofs.exact_rows import achieved, dual_values, dyadic_rows, why_not_proven
 
 SETS = [
     bounds.IntegerBox(-2, 1), bounds.IntegerBox(-8, 7), bounds.IntegerBox(0, 0), bounds.Sparse(0), bounds.Sparse(2),

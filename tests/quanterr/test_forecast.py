@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from quanterr.contestants import at_storage
-from quanterr.execution import _ordered
-from quanterr.forecast import Forecast, kind, work
+from quanterr.execution.forecast import Forecast, kind, work
+from quanterr.execution.running import _ordered
 from quanterr.plan import units
 from quanterr.units import Unit
 

@@ -13,7 +13,7 @@ import pytest
 from bounds import BranchAndBound, allocate
 from quanterr import Layer, Progress, QuanterrError, Report, Store, certify, verify
 from quanterr.plan import ROWS_PER_UNIT
-from quanterr.table import summary, verdict_table
+from quanterr.results.table import summary, verdict_table
 
 from .conftest import make_layer
 from .test_cli import certify_tiny

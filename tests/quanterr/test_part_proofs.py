@@ -14,9 +14,9 @@ import pytest
 import bounds
 from bounds.verbs import Relaxation
 from quanterr import CertificateFileError, certify, verify
-from quanterr.archive import read_archive, write_archive
-from quanterr.certificates import FORMAT, LayerCertificate, read, write
-from quanterr.part_proofs import AnyCertificate, PartProof, PartsProof, compact, flatten, gather, recheck
+from quanterr.proofs.archive import read_archive, write_archive
+from quanterr.proofs.certificates import FORMAT, LayerCertificate, read, write
+from quanterr.proofs.parts import AnyCertificate, PartProof, PartsProof, compact, flatten, gather, recheck
 
 from .conftest import make_layer
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quanterr import Outcome, QuanterrError, Record, Report
-from quanterr.report import decibels, judge
+from quanterr.results.report import decibels, judge
 
 BASE = Record("layer", 0, 4, "quantization", 3, 12, 10.0, 1.0, 0.9, 1.1, "closed", 0, "search", 0.1)
 errors = st.floats(1e-300, 1e300)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer import Typer
 from typer.testing import CliRunner
 
-from quanterr.commands_scan import register
+from quanterr.commands.scan import register
 from quanterr.distributions import Gaussian, GeneralizedGaussian, Laplace, Logistic, StudentT
 from quanterr.errors import InputError
 from quanterr.scan import (

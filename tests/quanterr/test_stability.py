@@ -260,16 +260,16 @@ def reversed_pair(store: Store) -> tuple[list[dict[str, Any]], str]:
 
 
 def test_a_refused_split_has_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    from quanterr import execution
+    from quanterr.execution import running
 
-    original = execution.solve_unit
+    original = running.solve_unit
 
     def refuse(unit: Any) -> Any:
         if unit.layer.endswith("split 2 of 4") and unit.chunk == 1:
             raise ChunkRefused(f"layer {unit.layer}, chunk {unit.chunk}: no")
         return original(unit)
 
-    monkeypatch.setattr(execution, "solve_unit", refuse)
+    monkeypatch.setattr(running, "solve_unit", refuse)
     found = quanterr.stability([drawn(8)], (2,), 4)
     assert found.refused == ("layer toy, split 2 of 4, chunk 1: no",)
     first, second = found.spreads

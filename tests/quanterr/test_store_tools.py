@@ -19,8 +19,8 @@ import pytest
 from typer.testing import CliRunner
 
 from quanterr import Layer, Store, StoreError, certify, verify
-from quanterr.certificates import file_name, read, write
 from quanterr.cli import app
+from quanterr.proofs.certificates import file_name, read, write
 
 from .conftest import make_layer
 from .test_store import KEYS, result, same

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from quanterr.report import LayerFacts, Record, Report
-from quanterr.table import summary, verdict_table
+from quanterr.results.report import LayerFacts, Record, Report
+from quanterr.results.table import summary, verdict_table
 
 LONG = "encoder.layer.11.attention.output.dense[0]"
 

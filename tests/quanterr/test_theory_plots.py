@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from typer import Typer
 from typer.testing import CliRunner
 
-from quanterr.commands_scan import register
+from quanterr.commands.scan import register
 from quanterr.distributions import Gaussian
 from quanterr.errors import InputError
 from quanterr.expected import quantization_error, zero_fraction

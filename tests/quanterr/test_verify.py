@@ -19,9 +19,9 @@ import pytest
 import bounds
 import quanterr
 from quanterr import CertificateFileError, Layer, certify, verify
-from quanterr.certificates import FORMAT, LayerCertificate, file_name, read, write
 from quanterr.contestants import Method, feasible_set
-from quanterr.verifying import Verification, _meant
+from quanterr.proofs.certificates import FORMAT, LayerCertificate, file_name, read, write
+from quanterr.proofs.verifying import Verification, _meant
 
 from .conftest import make_layer
 from .second_checker import check
@@ -264,7 +264,7 @@ def test_foreign_files(file: Path, tmp_path: Path) -> None:
 
 def repacked(file: Path, path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
     """Header and arrays changed at will, all hashes recomputed."""
-    from quanterr.archive import read_archive, write_archive
+    from quanterr.proofs.archive import read_archive, write_archive
 
     header, arrays, _ = read_archive(file, FORMAT, 1)
     change(header, arrays)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .plots import COLOURS, STYLE
-from .spread import Spread, Stability
+from ..results.spread import Spread, Stability
+from .style import COLOURS, STYLE
 
 ON_ALL, HELD_OUT = "0.1", COLOURS[1]
 SPLIT = COLOURS[0]

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from .certificates import SUFFIX, content_hash
-from .errors import CertificateFileError
+from ..errors import CertificateFileError
+from ..execution.workers import InlineExecutor, workers
+from ..proofs.certificates import SUFFIX, content_hash
+from ..proofs.verifying import Verification
+from ..proofs.verifying import verify as verify_file
 from .terminal import INTERRUPTED, console
-from .verifying import Verification
-from .verifying import verify as verify_file
-from .workers import InlineExecutor, workers
 
 UNREADABLE, REFUTED = 1, 3
 FAILURES_SHOWN = 5

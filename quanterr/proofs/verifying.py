@@ -12,12 +12,12 @@ import numpy as np
 
 from bounds.feasible import Feasible
 
-from .any_scale import at_any_scale, bound_for_every_scale, surroundings
+from ..any_scale import at_any_scale, bound_for_every_scale, surroundings
+from ..contestants import MASK_COSTS, at_storage, named
+from ..errors import InputError
 from .certificates import Claim, LayerCertificate, read
-from .contestants import MASK_COSTS, at_storage, named
-from .errors import InputError
 from .exact_rows import achieved, dual_values, why_not_proven
-from .part_proofs import PartsProof, recheck
+from .parts import PartsProof, recheck
 
 #: Where a verdict is passed: (chunk number in the run, bit-width, None for contestants that are named).
 Place = tuple[int, int | None]

@@ -127,7 +127,7 @@ class Stability(Drawn):
 
     def plot(self) -> Figure:
         """Splits, interval and held-out margin of every comparison, one panel a bit-width."""
-        from .stability_plot import draw
+        from ..plots.stability import draw
 
         return draw(self)
 

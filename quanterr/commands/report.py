@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import QuanterrError
+from ..errors import QuanterrError
 from .terminal import console, guarded
 
 
@@ -26,8 +26,8 @@ def report(
 
     **Example:** `quanterr report resnet.sqlite -o resnet.html`
     """
-    from .report import Report
-    from .store import Store
+    from ..results.report import Report
+    from ..store import Store
 
     with guarded(": nothing was written"):
         if not store.is_file():

@@ -25,6 +25,6 @@ class Drawn(ABC):
         QuanterrError
             The folder cannot be written.
         """
-        from .plots import save
+        from ..plots import save
 
         return save(self.plot(), stem)

@@ -16,10 +16,10 @@ import bounds.feasible
 from bounds.feasible import Feasible
 from bounds.gram import Array
 
-from .any_scale import EveryScale
+from ..any_scale import EveryScale
+from ..errors import CertificateFileError
 from .archive import UNREADABLE, read_archive, short, write_archive
-from .errors import CertificateFileError
-from .part_proofs import PartProof, PartsProof, flatten, gather
+from .parts import PartProof, PartsProof, flatten, gather
 
 FORMAT = "quanterr certificate"
 VERSION = 1

@@ -10,9 +10,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from .contestants import LAYER, Method
+from ..contestants import LAYER, Method
+from ..errors import QuanterrError
 from .drawn import Drawn
-from .errors import QuanterrError
 from .spread import Stability
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class Report(Drawn):
 
     def plot(self) -> Figure:
         """One panel a bit-width: quantisation against pruning SNR (the paper's figure 4)."""
-        from .plots import figure_4
+        from ..plots.certified import figure_4
 
         return figure_4(self)
 
@@ -287,7 +287,7 @@ class Report(Drawn):
         QuanterrError
             The file cannot be written, a record lacks its other side, or there is no record.
         """
-        from .report_page import page
+        from ..report_page import page
 
         content = page(self)
         try:
@@ -298,7 +298,7 @@ class Report(Drawn):
 
     def _repr_html_(self) -> str:
         """Notebooks show the heat map of verdicts."""
-        from .report_page import fragment
+        from ..report_page import fragment
 
         return fragment(self)
 

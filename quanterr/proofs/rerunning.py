@@ -10,10 +10,10 @@ from bounds import BatchSearch, BranchAndBound, Gram, LocalSearch, ProblemError
 from bounds.result import CLOSED
 from bounds.verbs import Search
 
+from ..grams import shared_gram
+from ..scale_free import rows_at_scale
+from ..units import solve_rows
 from .certificates import Claim, LayerCertificate
-from .grams import shared_gram
-from .scale_free import rows_at_scale
-from .units import solve_rows
 
 SEARCHES: dict[str, Callable[..., Search]] = {
     "BatchSearch": BatchSearch, "BranchAndBound": BranchAndBound, "LocalSearch": LocalSearch,

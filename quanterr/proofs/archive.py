@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import CertificateFileError
+from ..errors import CertificateFileError
 
 #: What a damaged or foreign file may raise in the libraries that read it.
 UNREADABLE = (

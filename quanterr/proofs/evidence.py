@@ -18,16 +18,16 @@ from bounds import BoundsDisagree, Certificate, CertificateError, DiagonalSplit,
 from bounds.gram import Array
 from bounds.verbs import Relaxation
 
-from .any_scale import EveryScale
+from ..any_scale import EveryScale
+from ..contestants import Contestant
+from ..errors import QuanterrError
+from ..execution.running import result_of
+from ..grams import shared_gram
+from ..layers.layer import Chunk, Layer, Piece
+from ..scale_free import Place, ScaleFree
+from ..units import RowResults, Unit, certified, problem_of
 from .certificates import Claim, DiagonalProof, LayerCertificate, file_name, write
-from .contestants import Contestant
-from .errors import QuanterrError
-from .execution import result_of
-from .grams import shared_gram
-from .layers.layer import Chunk, Layer, Piece
-from .part_proofs import AnyCertificate, PartProof, PartsProof, compact, in_single, narrowed
-from .scale_free import Place, ScaleFree
-from .units import RowResults, Unit, certified, problem_of
+from .parts import AnyCertificate, PartProof, PartsProof, compact, in_single, narrowed
 
 #: Steps on `y`: 300 instead of 80 gain 0.03 … 0.15 dB on pruned rows for three times the time.
 ROUNDS = 80

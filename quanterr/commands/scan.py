@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .errors import InputError
+from ..errors import InputError
 from .terminal import console, guarded, parse_bits
 
 if TYPE_CHECKING:
-    from .scan import ScanProgress, WeightRecord
+    from ..scan import ScanProgress, WeightRecord
 
 NOTES_SHOWN = 10
 
@@ -50,9 +50,9 @@ def scan(
 
     **Example:** `quanterr scan model.safetensors --bits 2,4,8 --csv weights.csv`
     """
-    from .scan.scanning import scan as scan_weights
-    from .scan.scanning import to_frame
-    from .scan.table import notes, summary_table, tensor_table
+    from ..scan.scanning import scan as scan_weights
+    from ..scan.scanning import to_frame
+    from ..scan.table import notes, summary_table, tensor_table
 
     with guarded(": nothing was written"):
         widths = parse_bits(bits)
@@ -105,7 +105,7 @@ def figures(
 
     Figure 3 shows the records of --data, else the scanned weights; the natural sparsity shows both.
     """
-    from .figures import draw_all
+    from ..figures import draw_all
 
     with guarded(": nothing was written"):
         with console.status("drawing"):
@@ -125,7 +125,7 @@ def _closing(records: list[WeightRecord], group: int) -> str:
 
 
 def _require_pyarrow() -> None:
-    from .models.packages import require
+    from ..models.packages import require
 
     require("pyarrow", "pyarrow", "pip install quanterr[parquet], or write --csv")
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from .errors import InputError, QuanterrError
+from ..errors import InputError, QuanterrError
 
 console = Console()
 INTERRUPTED = 130
+REFUSALS_SHOWN = 5
 
 PresetOption = Annotated[
     str | None, typer.Option("--preset", help="A network with inputs and layers to look at, e.g. efficientnet-lite0.")
@@ -66,6 +67,13 @@ def parse_bits(text: str) -> tuple[int, ...]:
     if not widths:
         raise InputError(f"--bits {text!r}: write a range such as 2-8 or a list such as 2,4,8")
     return tuple(sorted(widths))
+
+
+def refused(reasons: Sequence[str], what: str) -> QuanterrError:
+    """The end of a run that could not take everything; `what` its parts are."""
+    more = len(reasons) - REFUSALS_SHOWN
+    rest = f"\nand {more} more {what}" if more > 0 else ""
+    return QuanterrError("refused, all else is solved and kept:\n" + "\n".join(reasons[:REFUSALS_SHOWN]) + rest)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .contestants import Method, at_storage, same_but_budget
+from ..contestants import Method, at_storage, same_but_budget
 from .report import Duel, Record, Report
 
 

@@ -8,8 +8,8 @@ from collections.abc import Hashable, Iterable
 
 from bounds import BatchSearch, DiagonalSplit
 
-from .layers.layer import Layer
-from .units import Unit
+from ..layers.layer import Layer
+from ..units import Unit
 
 BORROWED = 0.2
 

@@ -12,11 +12,11 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
-from .errors import QuanterrError, StoreError
+from ..errors import QuanterrError, StoreError
 from .terminal import console, guarded
 
 if TYPE_CHECKING:
-    from .store import Run, Store
+    from ..store import Run, Store
 
 File = Annotated[Path, typer.Argument(help="A result file of `quanterr certify`.")]
 
@@ -57,13 +57,13 @@ def export(
     = None,
 ) -> None:  # fmt: skip
     """Write the records of a run, with the title and number of the run in every line."""
-    from .report import Report
+    from ..results.report import Report
 
     with _opened(file) as store:
         if csv is None and parquet is None:
             raise QuanterrError("nothing to write: pass --csv FILE, --parquet FILE or both")
         if parquet is not None:
-            from .models.packages import require
+            from ..models.packages import require
 
             require("pyarrow", "pyarrow", "pip install quanterr[parquet], or write --csv")
         runs = {r.id: r for r in store.runs()}
@@ -139,7 +139,7 @@ def _agreed() -> bool:
 @contextmanager
 def _opened(file: Path) -> Iterator[Store]:
     """The store in a file that must be there; one clear line and a non-zero exit for what a user can mend."""
-    from .store import Store
+    from ..store import Store
 
     with guarded(": what was not finished is not done"):
         if not file.is_file():

@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from .errors import QuanterrError
+from ..errors import QuanterrError
 from .terminal import (
     BatchSizeOption,
     DampingOption,
@@ -27,8 +27,8 @@ from .terminal import (
 )
 
 if TYPE_CHECKING:
-    from .compare import Comparison, Trial
-    from .contestants import Method
+    from ..compare import Comparison, Trial
+    from ..contestants import Method
 
 REFUSALS_SHOWN = 5
 COLUMNS = {
@@ -74,9 +74,9 @@ def compare_heuristics(
 
     **Example:** `quanterr compare "_blocks.9.*" --preset efficientnet-lite0 --bits 3,4`
     """
-    from .compare import compare
-    from .contestants import Method
-    from .session import Session, load
+    from ..compare import compare
+    from ..contestants import Method
+    from ..session import Session, load
 
     with guarded(": nothing was written"):
         widths = parse_bits(bits)
@@ -114,7 +114,7 @@ def compare_heuristics(
 
 def left_table(comparison: Comparison, method: Method) -> Table:
     """One line a heuristic, best last: `Comparison.summary`, with the columns that there are."""
-    from .contestants import Method
+    from ..contestants import Method
 
     found = comparison.summary()
     found = found[found.method == method].iloc[::-1]

@@ -14,8 +14,8 @@ from rich import box
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from .errors import QuanterrError
-from .resampling import FEWEST
+from ..errors import QuanterrError
+from ..resampling import FEWEST
 from .terminal import (
     BatchSizeOption,
     DeviceOption,
@@ -29,14 +29,14 @@ from .terminal import (
     console,
     guarded,
     parse_bits,
+    refused,
 )
 
 if TYPE_CHECKING:
-    from .execution import Progress as Solved
-    from .spread import Spread, Stability
+    from ..execution.running import Progress as Solved
+    from ..results.spread import Spread, Stability
 
 FLIPS_SHOWN = 12
-REFUSALS_SHOWN = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -80,11 +80,11 @@ def stability(
 
     **Example:** `quanterr stability --preset efficientnet-lite0 --bits 2,4 --splits 4`
     """
-    from .certify import certify
-    from .layers import capture_folds
-    from .session import Session, network
-    from .stability import stability as spreads_of
-    from .store import Store
+    from ..certify import certify
+    from ..layers import capture_folds
+    from ..session import Session, network
+    from ..stability import stability as spreads_of
+    from ..store import Store
 
     with guarded(f"; what was solved is kept in {out}: run the same command to go on"):
         widths = parse_bits(bits)
@@ -123,11 +123,7 @@ def stability(
             console.print("Figure: " + ", ".join(map(str, result.save_figure(figure))))
         console.print(f"Results: {out} (run again to reuse them, `quanterr report {out}` for a page)")
         if result.refused:
-            shown = "\n".join(result.refused[:REFUSALS_SHOWN])
-            more = len(result.refused) - REFUSALS_SHOWN
-            raise QuanterrError(
-                f"refused, all else is solved and kept:\n{shown}" + (f"\nand {more} more" if more > 0 else "")
-            )
+            raise refused(result.refused, "chunks")
 
 
 def _present(result: Stability) -> None:

@@ -20,8 +20,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__
-from .errors import QuanterrError
+from .. import __version__
+from ..errors import QuanterrError
 from .workers import one_thread
 
 #: A Gram matrix, or weights, of so many bytes travel by themselves, once for all tasks that share them.
@@ -164,7 +164,7 @@ def connected(address: str) -> Iterator[ClusterExecutor]:
     QuanterrError
         Dask is not installed, nobody answers, or versions differ.
     """
-    from .models.packages import require
+    from ..models.packages import require
 
     distributed = require("distributed", "distributed", "pip install quanterr[dask]")
     try:

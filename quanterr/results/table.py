@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from .contestants import COMPOUND, LAYER, Method
+from ..contestants import COMPOUND, LAYER, Method
 from .judging import Winner, mask_cost, winners
 from .report import SPELT, Duel, Outcome, Record, Report, decibels
 

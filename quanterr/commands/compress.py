@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from .errors import InputError
+from ..errors import InputError
 from .terminal import (
     BatchSizeOption,
     DeviceOption,
@@ -23,7 +23,7 @@ from .terminal import (
 )
 
 if TYPE_CHECKING:
-    from .compression import Outcome
+    from ..compression import Outcome
 
 NOTES_SHOWN = 10
 
@@ -93,9 +93,9 @@ def compress(
 
     `quanterr compress --model my.net:load --inputs photos/ --bits 4 --axis 32 --set "head:nearest,bits=8,axis=channel"`
     """
-    from .compression import Recipe, parse_recipe, save, to_frame
-    from .compression import compress as compress_network
-    from .session import Session, network
+    from ..compression import Recipe, parse_recipe, save, to_frame
+    from ..compression import compress as compress_network
+    from ..session import Session, network
 
     with guarded(": nothing was written"):
         for path in (out, csv):

@@ -9,13 +9,13 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from .errors import ChunkRefused, QuanterrError
+from ..errors import ChunkRefused, QuanterrError
+from ..units import RowResults, Unit, solve_unit
 from .forecast import Forecast, kind, work
-from .units import RowResults, Unit, solve_unit
 from .workers import count, died
 
 if TYPE_CHECKING:
-    from .store import Store
+    from ..store import Store
 
 Outcome = list[RowResults] | ChunkRefused
 Task = TypeVar("Task")

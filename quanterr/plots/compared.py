@@ -9,9 +9,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .compare import Comparison, Trial, behind, order
-from .contestants import Method
-from .plots import COLOURS, MARKERS, STYLE
+from ..compare import Comparison, Trial, behind, order
+from ..contestants import Method
+from .style import COLOURS, MARKERS, STYLE
 
 #: Title of a column, name of its line of zero or of the limit, label of its axis; by `Trial.exact`.
 FACES = {

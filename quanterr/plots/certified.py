@@ -1,10 +1,9 @@
-"""Figures: colour-blind safe, readable in print, vector and PNG."""
+"""The figure of `certify`: quantisation against pruning."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -12,43 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from .contestants import Method
-from .errors import QuanterrError
-from .report import SPELT, Duel, Report
+from ..contestants import Method
+from ..results.report import SPELT, Duel, Report
+from .style import COLOURS, MARKERS, STYLE
 
-# Okabe & Ito's palette, distinct under every common colour blindness; markers repeat the distinction.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 #: More layers than this are told apart in the table, not in a legend.
 LEGEND_LAYERS = 12
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "svg.hashsalt": "quanterr",
-}
-
-
-def save(figure: Figure, stem: str | Path) -> list[Path]:
-    """Write a figure as PDF, SVG and PNG beside each other; the same figure gives the same bytes.
-
-    Raises
-    ------
-    QuanterrError
-        The folder cannot be written.
-    """
-    base = Path(stem)
-    paths = [base.with_name(base.name + suffix) for suffix in (".pdf", ".svg", ".png")]
-    undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
-    try:
-        base.parent.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context(STYLE):
-            for path in paths:
-                figure.savefig(path, dpi=160, metadata=undated[path.suffix])
-    except OSError as error:
-        raise QuanterrError(f"cannot write the figure {base}: {error.strerror}; choose another --figure") from error
-    return paths
 
 
 def figure_4(report: Report) -> Figure:

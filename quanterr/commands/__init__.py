@@ -1,0 +1,1 @@
+"""The commands of `quanterr`, one file each; `quanterr.cli` puts them together."""

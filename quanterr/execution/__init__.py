@@ -1,0 +1,1 @@
+"""Units of work on one process or many: workers, clusters, progress, forecasts."""
