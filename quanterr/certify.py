@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,14 +158,15 @@ def certify(
         raise QuanterrError("no layers given: nothing to certify")
     with workers(executor, jobs) as pool:
 
-        def go(units: Iterable[Unit]) -> Generator[tuple[Unit, Outcome], None, None]:
+        def go(units: Iterable[Unit], phase: str) -> Generator[tuple[Unit, Outcome], None, None]:
             if todo := list(units):
-                with closing(run(todo, store, pool, progress)) as outcomes:
+                with closing(run(todo, store, pool, progress, phase)) as outcomes:
                     yield from outcomes
 
         solved: dict[Place, Tally] = defaultdict(Tally)
         refused: dict[tuple[str, int], ChunkRefused] = {}
-        for unit, results in go(plan):
+        staged = effort != "quick" and any(unit.wide for unit in plan)
+        for unit, results in go(plan, "quick pass" if staged else "solving"):
             if isinstance(results, ChunkRefused):
                 refused.setdefault((unit.layer, unit.chunk), results)
             else:
@@ -174,7 +176,7 @@ def certify(
         for place in refused:
             solved.pop(place, None)
         remarks = list(map(str, refused.values()))
-        whole = LayerBudgets(plan if budget == "both" else (), refused, go)
+        whole = LayerBudgets(plan if budget == "both" else (), refused, partial(go, phase="layer-wide budgets"))
         whole.solve(solved)
         search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())
         whole.refine(search_more, bound_more, level, math.inf if minutes is None else began + 60 * minutes)
@@ -183,7 +185,7 @@ def certify(
         waiting: Counter[str] = Counter()
         for unit in chosen:
             waiting[unit.layer] += unit.rows * len(unit.contestants)
-        with closing(go(chosen)) as outcomes:
+        with closing(go(chosen, "refining")) as outcomes:
             for unit, results in outcomes:
                 if isinstance(results, ChunkRefused):
                     remarks.append(f"{results}; the quick bounds stand")
@@ -197,7 +199,7 @@ def certify(
 
         def now(doing: str, layer: str) -> None:
             if progress is not None:
-                progress(Progress(total, total, 0, time.monotonic() - began, None, f"{doing} {layer}"))
+                progress(Progress(total, total, 0, time.monotonic() - began, None, doing=f"{doing} {layer}"))
 
         losers = _losers(solved, list(_records(solved, whole)))
         any_scale, open_scales = search_scales(

@@ -105,7 +105,7 @@ def stability(
     by_name = {sample.name: sample for several in samples.values() for sample in several}
     plan = [unit for sample in by_name.values() for unit in sample.plan(widths, chunk, scale)]
     refused: dict[tuple[str, int], str] = {}
-    with workers(executor, jobs) as pool, closing(run(plan, store, pool, progress)) as outcomes:
+    with workers(executor, jobs) as pool, closing(run(plan, store, pool, progress, "solving")) as outcomes:
         for unit, results in outcomes:
             if isinstance(results, ChunkRefused):
                 refused.setdefault((unit.layer, unit.chunk), str(results))

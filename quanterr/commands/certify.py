@@ -196,13 +196,13 @@ def _cores() -> int:
 def _live_progress() -> Iterator[Callable[[Solved], None]]:
     """Rows solved and time left, redrawn after every unit."""
     columns = (
-        TextColumn("solving"),
+        TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TextColumn("rows × contestants · {task.fields[left]}"),
     )
     with Progress(*columns, console=console, expand=True, refresh_per_second=2) as bar:
-        task = bar.add_task("solve", total=None, left="starting workers")
+        task = bar.add_task("solving", total=None, left="starting workers")
         reported = False
 
         def show(now: Solved) -> None:
@@ -210,12 +210,13 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
             if now.rows_reused and not reported:
                 bar.console.print(f"{now.rows_reused:,} of {now.rows_total:,} results reused from the result file")
                 reported = True
-            left = "" if now.seconds_left is None else f"about {_duration(now.seconds_left)} left (estimate)"
+            part = "" if now.phase == "solving" else " of this pass"
+            left = "" if now.seconds_left is None else f"about {_duration(now.seconds_left)} left{part} (estimate)"
             if now.rows_done == now.rows_total:
                 left = f"{now.seconds:.1f} s"
-            if now.writing:
-                left = now.writing
-            bar.update(task, total=now.rows_total, completed=now.rows_done, left=left)
+            if now.doing:
+                left = now.doing
+            bar.update(task, total=now.rows_total, completed=now.rows_done, left=left, description=now.phase)
 
         yield show
 

@@ -26,10 +26,12 @@ UNITS, IN_FLIGHT = 64, 2**30
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, in (row, contestant) pairs; `seconds_left` is an estimate: from other
-    networks and machines at first, then more and more from the units that are done. None where there is none.
+    """How far a run is, in (row, contestant) pairs.
 
-    When all are done, `writing` says what else is being made, such as the certificate of which layer.
+    `phase` says which part of the run is counted: "solving" where there is but one, else "quick pass", "layer-wide
+    budgets", "refining". `seconds_left` is an estimate for that part, from other networks and machines at first, then
+    more and more from the units that are done; None where there is none. When all are done, `doing` says what else is
+    under way, such as the certificate of which layer.
     """
 
     rows_done: int
@@ -37,7 +39,8 @@ class Progress:
     rows_reused: int
     seconds: float
     seconds_left: float | None
-    writing: str = ""
+    phase: str = "solving"
+    doing: str = ""
 
 
 def run(
@@ -45,6 +48,7 @@ def run(
     store: Store | None,
     pool: Executor,
     progress: Callable[[Progress], None] | None,
+    phase: str,
 ) -> Generator[tuple[Unit, Outcome], None, None]:
     """Every unit with its results, from the store where it has them, in the order in which they are known."""
     began = time.monotonic()
@@ -66,7 +70,7 @@ def run(
     done = reused
     forecast = Forecast(pending)
     if progress is not None:
-        progress(Progress(done, total, reused, 0.0, forecast.wall_time(count(pool))))
+        progress(Progress(done, total, reused, 0.0, forecast.wall_time(count(pool)), phase))
     for unit, results in _computed(_ordered(pending), pool):
         done += unit.scales.size
         elapsed = time.monotonic() - began
@@ -77,7 +81,7 @@ def run(
             if store is not None:
                 store.put(zip(keys[id(unit)], results, strict=True), unit.budget)
         if progress is not None:
-            progress(Progress(done, total, reused, elapsed, forecast.wall_time(count(pool))))
+            progress(Progress(done, total, reused, elapsed, forecast.wall_time(count(pool)), phase))
         yield unit, results
 
 

@@ -7,7 +7,7 @@ import math
 
 from ..results.report import Duel
 from ..results.table import LETTERS
-from .layers import Column, LayerPage
+from .layers import Column, LayerPage, breakable
 
 #: Margins in dB where the colour of a cell changes.
 STEPS = (1.0, 3.0, 6.0, 10.0, 20.0)
@@ -41,7 +41,7 @@ def _legend(columns: list[Column]) -> str:
 
 
 def _body(index: int, layer: LayerPage, columns: list[Column], interactive: bool) -> str:
-    name = html.escape(layer.name)
+    name = breakable(layer.name)
     if interactive:
         name = f"<button type='button' aria-expanded='false'>{name}</button>"
     kurtosis = "" if layer.facts is None or layer.facts.kurtosis is None else f"{layer.facts.kurtosis:.3g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 
 from ..contestants import Method
@@ -87,3 +88,8 @@ def _page(name: str, facts: LayerFacts | None, by_column: dict[Column, list[Duel
     ordered = {column: sorted(duels, key=lambda duel: duel.first.chunk) for column, duels in by_column.items()}
     columns = {duel.second.columns for duels in ordered.values() for duel in duels}
     return LayerPage(name, facts, ordered, facts is not None and columns == {facts.columns})
+
+
+def breakable(name: str) -> str:
+    """HTML: the name of a layer that breaks after its dots rather than in a word; copied, it is the name."""
+    return f"<span>{html.escape(name).replace('.', '.<wbr>')}</span>"

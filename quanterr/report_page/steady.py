@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 
 from ..results.spread import REFUSED, Spread, Stability
+from .layers import breakable
 
 LETTER = {"quantization": "Q", "pruning": "P", "undecided": "?", REFUSED: "–"}
 SHOWN = 40
@@ -41,9 +41,10 @@ def section(stability: Stability | None) -> str:
         "<section class='calibration'><h2>Would other inputs agree?</h2>"
         f"<p>Each of {len(spreads):,} comparisons was solved anew in {stability.splits} disjoint parts of {inputs:,} "
         f"independent calibration inputs{enough}. <b>{len(flips):,}</b> have another verdict in some part, "
-        f"<b>{len(unsettled):,}</b> have an interval that includes zero.{refused} Verdicts on parts are proven for "
-        f"their inputs; intervals ({100 * stability.level:g} %, from {stability.resamples:,} resamples of inputs), "
-        "chances and numbers of inputs are estimates for inputs of the same kind. Open a layer above to see all of "
+        f"<b>{len(unsettled):,}</b> have an interval that includes zero.{refused} All verdicts here are at the scale of"
+        " the run, and proven for the inputs that they rest on; intervals "
+        f"({100 * stability.level:g} %, from {stability.resamples:,} resamples of inputs), chances and numbers of "
+        "inputs are estimates for inputs of the same kind. Open a layer above to see all of "
         f"it.</p>{table}</section>"
     )
 
@@ -56,7 +57,7 @@ def _row(spread: Spread, resamples: int) -> str:
     )
     needed = "more cannot tell" if spread.inputs_needed is None else f"about {spread.inputs_needed:,}"
     return (
-        f"<tr><th scope='row'>{html.escape(spread.layer)}</th><td>{spread.chunk}</td><td>{spread.bits}</td>"
+        f"<tr><th scope='row'>{breakable(spread.layer)}</th><td>{spread.chunk}</td><td>{spread.bits}</td>"
         f"<td>{LETTER[spread.verdict]} {_db(spread.advantage_db)}</td><td>{splits}</td>"
         f"<td>{_db(spread.low_db)} … {_db(spread.high_db)}</td><td>{_chance(spread, resamples)}</td>"
         f"<td>{needed}</td></tr>"
