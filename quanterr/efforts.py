@@ -94,7 +94,7 @@ THOROUGH = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=10), Method.PRUNING: LocalSearch(rounds=10)},
     {
         Method.QUANTIZATION: ByShape(Blocks(32, 30, row_rounds=24), IntervalSplit(width=32, rounds=30)),
-        Method.PRUNING: ByShape(Blocks(8, 12, row_rounds=20), IntervalSplit(rounds=12, row_rounds=40, loss=0.002)),
+        Method.PRUNING: ByShape(Blocks(10, 12, row_rounds=50), IntervalSplit(rounds=12, row_rounds=40, loss=0.002)),
     },
 )
 EFFORTS = {"quick": QUICK, "normal": NORMAL, "thorough": THOROUGH}
