@@ -152,6 +152,7 @@ def certify(
     if certificates is not None:
         require_writable(Path(certificates))
     began = time.monotonic()
+    until = math.inf if minutes is None else began + 60 * minutes
     layers = list(layers)
     plan = [unit for layer in layers for unit in units(layer, rivals, chunk, scale, search)]
     if not plan:
@@ -163,38 +164,21 @@ def certify(
                 with closing(run(todo, store, pool, progress, phase)) as outcomes:
                     yield from outcomes
 
-        solved: dict[Place, Tally] = defaultdict(Tally)
-        refused: dict[tuple[str, int], ChunkRefused] = {}
         staged = effort != "quick" and any(unit.wide for unit in plan)
-        for unit, results in go(plan, "quick pass" if staged else "solving"):
-            if isinstance(results, ChunkRefused):
-                refused.setdefault((unit.layer, unit.chunk), results)
-            else:
-                solved[unit.layer, unit.chunk].add(unit, results)
+        solved, refused = _solved(go(plan, "quick pass" if staged else "solving"))
         if refused and not skip_refused:
             raise next(iter(refused.values()))
-        for place in refused:
-            solved.pop(place, None)
         remarks = list(map(str, refused.values()))
         whole = LayerBudgets(plan if budget == "both" else (), refused, partial(go, phase="layer-wide budgets"))
         whole.solve(solved)
         search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())
-        whole.refine(search_more, bound_more, level, math.inf if minutes is None else began + 60 * minutes)
+        whole.refine(search_more, bound_more, level, until)
         remarks += whole.remarks
         chosen = list(_to_refine(plan, search_more, bound_more, level))
-        waiting: Counter[str] = Counter()
-        for unit in chosen:
-            waiting[unit.layer] += unit.rows * len(unit.contestants)
         with closing(go(chosen, "refining")) as outcomes:
-            for unit, results in outcomes:
-                if isinstance(results, ChunkRefused):
-                    remarks.append(f"{results}; the quick bounds stand")
-                else:
-                    solved[unit.layer, unit.chunk].improve(unit, results)
-                waiting[unit.layer] -= unit.rows * len(unit.contestants)
-                if minutes is not None and time.monotonic() - began > 60 * minutes:
-                    break
-        late = {layer for layer, rows in waiting.items() if rows} | whole.late
+            refusals, late = _improve(solved, chosen, outcomes, until)
+        remarks += refusals
+        late |= whole.late
         total = sum(unit.rows * len(unit.contestants) for unit in plan)
 
         def now(doing: str, layer: str) -> None:
@@ -221,6 +205,35 @@ def certify(
                 begins=lambda name: now("certificate of", name),
             )  # fmt: skip
     return report
+
+
+def _solved(outcomes: Iterable[tuple[Unit, Outcome]]) -> tuple[dict[Place, Tally], dict[Place, ChunkRefused]]:
+    """The first pass: the chunks of which nothing was refused, and the first refusal of each of the others."""
+    solved: dict[Place, Tally] = defaultdict(Tally)
+    refused: dict[Place, ChunkRefused] = {}
+    for unit, results in outcomes:
+        if isinstance(results, ChunkRefused):
+            refused.setdefault((unit.layer, unit.chunk), results)
+        else:
+            solved[unit.layer, unit.chunk].add(unit, results)
+    return {place: tally for place, tally in solved.items() if place not in refused}, refused
+
+
+def _improve(
+    solved: dict[Place, Tally], units: list[Unit], outcomes: Iterable[tuple[Unit, Outcome]], until: float
+) -> tuple[list[str], set[str]]:
+    """The refinement: what was refused, and the layers of the units that did not come before `until` (monotonic)."""
+    waiting = Counter(unit.layer for unit in units)
+    refusals = []
+    for unit, results in outcomes:
+        if isinstance(results, ChunkRefused):
+            refusals.append(f"{results}; the quick bounds stand")
+        else:
+            solved[unit.layer, unit.chunk].improve(unit, results)
+        waiting[unit.layer] -= 1
+        if time.monotonic() > until:
+            break
+    return refusals, {layer for layer, units_left in waiting.items() if units_left}
 
 
 def _records(
