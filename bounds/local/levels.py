@@ -5,9 +5,9 @@ implementation of the K-best sphere decoding*, IEEE JSAC 24, 2006), here on the 
 of the box, as in `exact.enumeration`. One order serves all rows; each further round slightly perturbs the
 diagonal from which the sorted order is made. Points that differ in few columns are merged by exact enumeration of
 these columns: a large neighbourhood made by the solutions themselves. Each round ends by annealing from the best
-point: single steps, colder than any start from scratch, for about a quarter of the beam's time. Where single steps
-move at all (the query layer of MiniLM: 0.1–0.25 dB in equal time) it passes barriers of 60 to 100 columns; where
-they are frozen it changes nothing.
+point with single steps, for about a quarter of the beam's time: a beam decides columns in one order and never comes
+back. Where single steps still move at these temperatures it is worth 0.16 dB in the same time (the query layer of
+MiniLM, 384 columns, 2 to 4 bits); where they are frozen, nothing.
 """
 
 from __future__ import annotations
