@@ -33,7 +33,8 @@ MERGED = 64  # columns that may differ when two points are merged
 MERGE_NODES = 5_000
 SPREAD = (0.1, 0.3)  # standard deviation of the log stretch, in turn
 HOT, COLD = 2.0, 1.2  # first and last temperature, in units of the error a column
-SWEEP = 64  # beam · columns / this: the sweeps of an annealing
+SWEEP = 64  # an annealing has beam · columns / 64 sweeps,
+WIDE = 384  # fewer again beyond 384 columns, where the steps taken cost more than those refused
 MOST_LEVELS = 2**16
 
 Codes = NDArray[np.int64]
@@ -100,7 +101,7 @@ def search(
             if number > 0 and budget.over:
                 break
             elite.polish(_beam(levels, order, centre[row], slope[row], beam, leaves))
-            elite.anneal(max(1, beam * n // SWEEP), draws.copy())
+            elite.anneal(max(1, beam * min(n, WIDE**2 // n) // SWEEP), draws.copy())
     return np.asarray(levels[np.array([elite.codes[0] for elite in elites])])
 
 
