@@ -83,7 +83,7 @@ QUICK = Effort(
 )
 #: One `D` of small or wide exact blocks (or a tuned diagonal) for all rows: about 0.1 s a row of 384 columns.
 NORMAL = Effort(
-    {Method.QUANTIZATION: LocalSearch(rounds=2, beam=512, leaves=2), Method.PRUNING: LocalSearch(rounds=2)},
+    {Method.QUANTIZATION: LocalSearch(rounds=1, beam=512), Method.PRUNING: LocalSearch(rounds=2)},
     {
         Method.QUANTIZATION: ByShape(Blocks(width=32, rounds=30)),
         Method.PRUNING: ByShape(Blocks(width=8, rounds=12), beyond=DiagonalSplit(rounds=60, tune=6)),

@@ -1,4 +1,4 @@
-"""Moves on one row of levels, all columns sharing one increasing table: descents and exact blocks.
+"""Moves on one row of levels, all columns sharing one increasing table: descents, annealing, exact blocks.
 
 The state of a row is its `code` (indices into `levels`) and `q = G (x − t)`, half the gradient: moving column i
 by d changes E by `d (2 qᵢ + d Gᵢᵢ)`, moving j by f as well by `f (2 qⱼ + f Gⱼⱼ) + 2 d f Gᵢⱼ` more.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from ..gram import Array
 from .enumeration_prepare import Indices
 
 IMPROVES = 1e-11  # a move must lower the error by this fraction
+FROZEN = 25.0  # a step that costs so many temperatures is not tried: one in 10¹¹
 BOX_SWEEPS, BOX_MOVE = 200, 1e-5  # coordinate descent ends after so many sweeps, or when none moves more than that
 
 
@@ -146,6 +148,57 @@ def descend(gram: Array, levels: Array, code: Indices, q: Array, error: float, s
             idle += 1
         i = (i + 1) % n
     return error
+
+
+@njit(cache=True)
+def uniform(draws: NDArray[np.uint64]) -> float:
+    """A number in [0, 1) by xorshift64 (Marsaglia, *Xorshift RNGs*, 2003); `draws` (1,) is not zero."""
+    x = draws[0]
+    x ^= x << np.uint64(13)
+    x ^= x >> np.uint64(7)
+    x ^= x << np.uint64(17)
+    draws[0] = x
+    return float(x >> np.uint64(11)) * 2.0**-53
+
+
+@njit(cache=True)
+def anneal(
+    gram: Array,
+    levels: Array,
+    code: Indices,
+    q: Array,
+    error: float,
+    hot: float,
+    cold: float,
+    sweeps: int,
+    draws: NDArray[np.uint64],
+    best: Indices,
+) -> float:
+    """Metropolis sweeps of single steps while the temperature falls from `hot` to `cold` by equal factors.
+
+    Kirkpatrick, Gelatt and Vecchi (Science 220, 1983). `code` and `q` end wherever the last sweep leaves them; `best`
+    receives the codes of the sweep that ended best, if better than `error`. Returns the error of `best`.
+    """
+    n, least = q.size, error
+    temperature = hot
+    factor = (cold / hot) ** (1.0 / sweeps)
+    for _ in range(sweeps):
+        for i in range(n):
+            side = 1 if uniform(draws) < 0.5 else 0
+            to = code[i] + 2 * side - 1
+            if to < 0 or to >= levels.size:
+                continue
+            d = levels[to] - levels[code[i]]
+            change = d * (2.0 * q[i] + d * gram[i, i])
+            if change <= 0.0 or (change < FROZEN * temperature and uniform(draws) < np.exp(-change / temperature)):
+                move(gram, levels, code, q, i, side)
+                error += change
+        if error < least * (1.0 - IMPROVES):
+            least = error
+            for i in range(n):
+                best[i] = code[i]
+        temperature *= factor
+    return least
 
 
 @njit(cache=True)

@@ -1,10 +1,13 @@
-"""Integers and codebooks: K-best beams in several column orders, pair descent, merging of good points.
+"""Integers and codebooks: K-best beams in several column orders, pair descent, merging of good points, annealing.
 
 A beam on the sorted QR of a lattice problem is the K-best detector of MIMO decoding (Guo and Nilsson, *Algorithm and
 implementation of the K-best sphere decoding*, IEEE JSAC 24, 2006), here on the target recentred by the multipliers
 of the box, as in `exact.enumeration`. One order serves all rows; each further round slightly perturbs the
 diagonal from which the sorted order is made. Points that differ in few columns are merged by exact enumeration of
-these columns: a large neighbourhood made by the solutions themselves.
+these columns: a large neighbourhood made by the solutions themselves. Each round ends by annealing from the best
+point with single steps, for about a quarter of the beam's time: a beam decides columns in one order and never comes
+back. Where single steps still move at these temperatures it is worth 0.16 dB in the same time (the query layer of
+MiniLM, 384 columns, 2 to 4 bits); where they are frozen, nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from ..errors import MethodError
 from ..feasible import Codebook, IntegerBox
 from ..gram import Array
 from ..kernels.beam import beam_band, trace_back
-from ..kernels.level_moves import block_search, descend
+from ..kernels.level_moves import anneal, block_search, descend
 from ..problem import LeastSquares
 from .box import box_slopes
 from .budget import Budget
@@ -29,6 +32,9 @@ ELITE = 8  # points of a row that are kept for merging
 MERGED = 64  # columns that may differ when two points are merged
 MERGE_NODES = 5_000
 SPREAD = (0.1, 0.3)  # standard deviation of the log stretch, in turn
+HOT, COLD = 2.0, 1.2  # first and last temperature, in units of the error a column
+SWEEP = 64  # an annealing has beam · columns / 64 sweeps,
+WIDE = 384  # fewer again beyond 384 columns, where the steps taken cost more than those refused
 MOST_LEVELS = 2**16
 
 Codes = NDArray[np.int64]
@@ -70,7 +76,7 @@ def search(
 ) -> Array:
     """The best point found of every row, (rows, columns); `seconds` are for all rows together.
 
-    Round 0 is a beam in the sorted order; each further round takes another order.
+    Round 0 is a beam in the sorted order; each further round takes another order. All rows draw the same numbers.
     """
     budget = Budget.of(rounds, seconds)
     levels, metric, n = table(problem), SearchMetric(problem.gram, scaled=False), problem.columns
@@ -90,10 +96,12 @@ def search(
     for number in budget.numbers():
         spread = 0.0 if number == 0 else SPREAD[number % len(SPREAD)]
         order = _Order(metric.gram, np.exp(spread * random.normal(size=n)))
+        draws = random.integers(1, 2**64, size=1, dtype=np.uint64)
         for row, elite in enumerate(elites):
             if number > 0 and budget.over:
                 break
             elite.polish(_beam(levels, order, centre[row], slope[row], beam, leaves))
+            elite.anneal(max(1, beam * min(n, WIDE**2 // n) // SWEEP), draws.copy())
     return np.asarray(levels[np.array([elite.codes[0] for elite in elites])])
 
 
@@ -141,6 +149,16 @@ class _Elite:
             if apart.size > 1:
                 error, code = self._merge(*min(pair, (error, code), key=lambda pair: pair[0]), apart)
         self._admit(error, code)
+
+    def anneal(self, sweeps: int, draws: NDArray[np.uint64]) -> None:
+        """Anneal from the best point, and keep what is better."""
+        error, code = self.errors[0], self.codes[0].copy()
+        if not error > 0.0:
+            return
+        best, unit = code.copy(), error / code.size
+        q = (self.levels[code] - self.target) @ self.gram
+        if anneal(self.gram, self.levels, code, q, error, HOT * unit, COLD * unit, sweeps, draws, best) < error:
+            self._admit(*self._descend(best))
 
     def _merge(self, error: float, code: Codes, apart: NDArray[np.intp]) -> tuple[float, Codes]:
         """The best codes of the columns `apart`, the others as they are."""

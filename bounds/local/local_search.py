@@ -22,7 +22,8 @@ WIDE = 512
 class LocalSearch:
     """A good point of every row, hundreds or thousands of columns: the achieved side of a whole layer.
 
-    `IntegerBox` and `Codebook`: K-best beams in several column orders, pair descent, merging (`local.levels`).
+    `IntegerBox` and `Codebook`: K-best beams in several column orders, pair descent, merging, annealing
+    (`local.levels`).
     `Sparse` and `NofM`: greedy both ways, exchanges, tabu search (`local.subsets`); beyond 512 columns splitting by
     a penalty, then exchanges among the columns in doubt (`local.wide_subsets`). Nothing is proven: `lower` is
     zero, and the status is `UNPROVEN` unless the error itself is zero.
@@ -36,17 +37,17 @@ class LocalSearch:
         Wall-clock budget a row, on average. Where it ends a search, the result is not reproducible.
         Round 0 always runs.
     beam : int
-        Width of the beam.
+        Width of the beam; the sweeps of an annealing are in proportion to it.
     leaves : int
-        Points of a beam from which pair descent starts: most of the time at 300 columns and more.
+        Points of a beam from which pair descent starts.
     seed : int
-        Of the column orders and of the tabu tenures.
+        Of the column orders, of the annealing and of the tabu tenures.
     """
 
     rounds: int | None = 10
     seconds: float = math.inf
-    beam: int = 1024
-    leaves: int = 6
+    beam: int = 768
+    leaves: int = 2
     seed: int = 0
 
     def __post_init__(self) -> None:
