@@ -26,6 +26,7 @@ from .terminal import (
     SamplesOption,
     SeedOption,
     console,
+    counted,
     guarded,
     parse_bits,
     refused,
@@ -133,11 +134,11 @@ def certify(
         )  # fmt: skip
         with console.status("loading the network and its inputs"):
             title, captured = load(wanted)
-        rows = sum(layer.rows for layer in captured)
+        vectors = sorted({layer.samples for layer in captured})
+        reach = f"{vectors[0]:,}" if len(vectors) == 1 else f"{vectors[0]:,}–{vectors[-1]:,}"
         console.print(
-            f"[bold]{title}[/]: {len(captured)} layers, {rows} rows, Grams of "
-            f"{min(x.samples for x in captured):,}–{max(x.samples for x in captured):,} input vectors "
-            f"({time.monotonic() - began:.1f} s)"
+            f"[bold]{title}[/]: {counted(len(captured), 'layer')}, {counted(sum(x.rows for x in captured), 'row')}, "
+            f"{'Gram' if len(captured) == 1 else 'Grams'} of {reach} input vectors ({time.monotonic() - began:.1f} s)"
         )
         for layer in captured:
             if layer.damping:
@@ -146,7 +147,7 @@ def certify(
             for note in layer.notes:
                 console.print(f"  note: {layer.name}: {note}")
         most = memory(captured, chunk or None) / 2**30
-        where = f"{jobs or _cores()} workers" if executor is None else "the workers of the cluster"
+        where = counted(jobs or _cores(), "worker") if executor is None else "the workers of the cluster"
         console.print(f"about {most:.1f} GiB of memory for each of {where} (estimate)")
         with _live_progress() as show:
             report = certify_layers(
@@ -180,7 +181,7 @@ def _cluster(address: str | None, stack: ExitStack) -> Executor | None:
 
     executor = stack.enter_context(connected(address))
     threads = executor.client.nthreads()
-    console.print(f"{len(threads)} workers with {sum(threads.values())} threads at {address}")
+    console.print(f"{counted(len(threads), 'worker')} with {counted(sum(threads.values()), 'thread')} at {address}")
     if not threads:
         console.print(f"  waiting for the first one: `dask worker {address} --nthreads 1`")
     return executor

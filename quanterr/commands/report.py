@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import QuanterrError
-from .terminal import console, guarded
+from .terminal import console, counted, guarded
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +36,8 @@ def report(
             title, records = opened.last_run()
             found = Report.from_dicts(records, title, opened.last_facts())
         written = found.to_html(output)
-        layers = len({record.layer for record in found.records})
-        console.print(f"Report: {written} ({layers} layers, {written.stat().st_size / 1e6:.1f} MB)", highlight=False)
+        layers = counted(len({record.layer for record in found.records}), "layer")
+        console.print(f"Report: {written} ({layers}, {written.stat().st_size / 1e6:.1f} MB)", highlight=False)
         if not found.layers:
             console.print(
                 "note: this run was stored without facts of its layers (weights' kurtosis, samples, notes): "

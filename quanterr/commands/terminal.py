@@ -69,6 +69,11 @@ def parse_bits(text: str) -> tuple[int, ...]:
     return tuple(sorted(widths))
 
 
+def counted(number: int, what: str) -> str:
+    """`1 layer`, `1,250 layers`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def refused(reasons: Sequence[str], what: str) -> QuanterrError:
     """The end of a run that could not take everything; `what` its parts are."""
     more = len(reasons) - REFUSALS_SHOWN
