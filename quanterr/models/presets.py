@@ -46,15 +46,26 @@ def preset(name: str) -> Preset:
 
 
 def _presets() -> dict[str, Preset]:
+    chosen = ("_blocks.2._expand_conv", "_blocks.15._expand_conv", "_blocks.1._depthwise_conv", "_conv_head")
+    many = partial(efficientnet_lite0, each=8)
     presets = [
         Preset(
             "efficientnet-lite0",
             "EfficientNet-lite0 with ImageNet weights on 28 crops of photographs; nothing is downloaded",
             efficientnet_lite0,
-            ("_blocks.2._expand_conv", "_blocks.15._expand_conv", "_blocks.1._depthwise_conv", "_conv_head"),
-            more=partial(efficientnet_lite0, each=8),
+            chosen,
+            more=many,
             group=8,
             together=2,
+        ),
+        Preset(
+            "efficientnet-lite0-112",
+            "the same on 112 crops, four times the time: enough input vectors for every layer, as a whole or in chunks",
+            many,
+            chosen,
+            more=many,
+            group=8,
+            together=8,
         ),
         Preset(
             "minilm-l6",
