@@ -118,7 +118,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_presets_list_the_known() -> None:
     assert preset("minilm-l6") is PRESETS["minilm-l6"]
-    with pytest.raises(InputError, match="efficientnet-lite0, minilm-l6"):
+    with pytest.raises(InputError, match="efficientnet-lite0, efficientnet-lite0-112, minilm-l6"):
         preset("resnet")
 
 
