@@ -105,7 +105,8 @@ def certify(
     refine : {"undecided", "all"}
         What is worth more than the quick effort: the two sides that can decide an undecided comparison, or everything.
     minutes : float, optional
-        Budget of that refinement, counted from the call, looked at after each unit. The quick pass always runs to the
+        Budget of that refinement, counted from the call: the cheapest units come first, and those in flight when it
+        ends are lost (with one job or an executor, the unit at hand is waited for). The quick pass always runs to the
         end. Every result is the same whatever the budget; which of them there are is not. Those missing are named in
         the notes of their layers, and come with a second run on the same `store`.
     store : Store, optional
@@ -159,9 +160,11 @@ def certify(
         raise QuanterrError("no layers given: nothing to certify")
     with workers(executor, jobs) as pool:
 
-        def go(units: Iterable[Unit], phase: str) -> Generator[tuple[Unit, Outcome], None, None]:
+        def go(
+            units: Iterable[Unit], phase: str, until: float = math.inf
+        ) -> Generator[tuple[Unit, Outcome], None, None]:
             if todo := list(units):
-                with closing(run(todo, store, pool, progress, phase)) as outcomes:
+                with closing(run(todo, store, pool, progress, phase, until)) as outcomes:
                     yield from outcomes
 
         staged = effort != "quick" and any(unit.wide for unit in plan)
@@ -175,8 +178,7 @@ def certify(
         whole.refine(search_more, bound_more, level, until)
         remarks += whole.remarks
         chosen = list(_to_refine(plan, search_more, bound_more, level))
-        with closing(go(chosen, "refining")) as outcomes:
-            refusals, late = _improve(solved, chosen, outcomes, until)
+        refusals, late = _improve(solved, chosen, go(chosen, "refining", until))
         remarks += refusals
         late |= whole.late
         total = sum(unit.rows * len(unit.contestants) for unit in plan)
@@ -220,9 +222,9 @@ def _solved(outcomes: Iterable[tuple[Unit, Outcome]]) -> tuple[dict[Place, Tally
 
 
 def _improve(
-    solved: dict[Place, Tally], units: list[Unit], outcomes: Iterable[tuple[Unit, Outcome]], until: float
+    solved: dict[Place, Tally], units: list[Unit], outcomes: Iterable[tuple[Unit, Outcome]]
 ) -> tuple[list[str], set[str]]:
-    """The refinement: what was refused, and the layers of the units that did not come before `until` (monotonic)."""
+    """The refinement: what was refused, and the layers of the units that did not come in time."""
     waiting = Counter(unit.layer for unit in units)
     refusals = []
     for unit, results in outcomes:
@@ -231,8 +233,6 @@ def _improve(
         else:
             solved[unit.layer, unit.chunk].improve(unit, results)
         waiting[unit.layer] -= 1
-        if time.monotonic() > until:
-            break
     return refusals, {layer for layer, units_left in waiting.items() if units_left}
 
 

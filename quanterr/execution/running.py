@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ChunkRefused, QuanterrError
 from ..units import RowResults, Unit, solve_unit
 from .forecast import Forecast, kind, work
-from .workers import count, died
+from .workers import count, died, leave
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -49,8 +50,12 @@ def run(
     pool: Executor,
     progress: Callable[[Progress], None] | None,
     phase: str,
+    until: float = math.inf,
 ) -> Generator[tuple[Unit, Outcome], None, None]:
-    """Every unit with its results, from the store where it has them, in the order in which they are known."""
+    """Every unit with its results, from the store where it has them, in the order in which they are known.
+
+    With an end, `until` on the monotonic clock, the cheapest units come first.
+    """
     began = time.monotonic()
     total = sum(unit.scales.size for unit in units)
     done = reused = 0
@@ -71,7 +76,8 @@ def run(
     forecast = Forecast(pending)
     if progress is not None:
         progress(Progress(done, total, reused, 0.0, forecast.wall_time(count(pool)), phase))
-    for unit, results in _computed(_ordered(pending), pool):
+    ordered = _ordered(pending) if until == math.inf else sorted(pending, key=work)
+    for unit, results in _computed(ordered, pool, until):
         done += unit.scales.size
         elapsed = time.monotonic() - began
         if isinstance(results, ChunkRefused):
@@ -95,8 +101,8 @@ def _ordered(units: list[Unit]) -> list[Unit]:
     return probes + [unit for unit in dearest if id(unit) not in taken]
 
 
-def _computed(units: list[Unit], pool: Executor) -> Iterator[tuple[Unit, Outcome]]:
-    for unit, future in spread(solve_unit, units, pool, lambda unit: unit.nbytes):
+def _computed(units: list[Unit], pool: Executor, until: float) -> Iterator[tuple[Unit, Outcome]]:
+    for unit, future in spread(solve_unit, units, pool, lambda unit: unit.nbytes, until):
         try:
             yield unit, result_of(future, str(unit))
         except ChunkRefused as refusal:
@@ -104,9 +110,13 @@ def _computed(units: list[Unit], pool: Executor) -> Iterator[tuple[Unit, Outcome
 
 
 def spread(
-    function: Callable[[Task], Result], tasks: Iterable[Task], pool: Executor, size: Callable[[Task], int]
-) -> Iterator[tuple[Task, Future[Result]]]:
-    """Tasks through an executor and their futures as they are done; a bounded number and size (bytes) in flight."""
+    function: Callable[[Task], Result], tasks: Iterable[Task], pool: Executor, size: Callable[[Task], int],
+    until: float = math.inf,
+) -> Iterator[tuple[Task, Future[Result]]]:  # fmt: skip
+    """Tasks through an executor and their futures as they are done; a bounded number and size (bytes) in flight.
+
+    It ends when the monotonic clock shows `until`; what is in flight then is lost.
+    """
     queue, flying = deque(tasks), dict[Future[Result], Task]()
     held = 0
     try:
@@ -116,15 +126,16 @@ def spread(
                 task = queue.popleft()
                 held += size(task)
                 flying[pool.submit(function, task)] = task
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+            left = None if until == math.inf else max(0.0, until - time.monotonic())
+            for future in wait(flying, left, FIRST_COMPLETED).done:
                 task = flying.pop(future)
                 held -= size(task)
                 yield task, future
+            if time.monotonic() > until:
+                return
     finally:
-        # our own processes are stopped as a whole by `workers`; a pool that breaks trips over futures cancelled before
-        if not isinstance(pool, ProcessPoolExecutor):
-            for future in flying:
-                future.cancel()
+        if flying:
+            leave(pool, flying)
 
 
 def _room(flying: int, held: int, at_once: int) -> bool:

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -27,6 +27,39 @@ class InlineExecutor(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+class LocalProcesses(Executor):
+    """`jobs` processes of this machine, started by the first task; `stop` ends them, the next task starts others."""
+
+    def __init__(self, jobs: int) -> None:
+        self.workers = jobs
+        self._pool: ProcessPoolExecutor | None = None
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self._pool is None:
+            # spawn: forking a process that holds torch's or BLAS's threads can deadlock
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start_worker)
+        return self._pool.submit(fn, *args, **kwargs)
+
+    def stop(self) -> None:
+        """End all processes at once; what they were doing is lost."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        processes = list((pool._processes or {}).values())
+        queue = getattr(pool, "_call_queue", None)
+        if queue is not None:
+            # its thread may be in the middle of writing a unit that nobody will read any more
+            queue.cancel_join_thread()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
 class SingleThreaded(Executor):
@@ -59,6 +92,15 @@ def count(executor: Executor) -> int:
     """How many tasks run beside the caller, as far as the executor tells; else one."""
     found = getattr(executor, "workers", getattr(executor, "_max_workers", 1))
     return found if isinstance(found, int) else 1
+
+
+def leave(executor: Executor, futures: Iterable[Future[Any]]) -> None:
+    """Nobody waits for these any more: local processes are stopped; of other executors, only what has not begun."""
+    if isinstance(executor, LocalProcesses):
+        executor.stop()
+        return
+    for future in futures:
+        future.cancel()
 
 
 def died(error: BaseException) -> bool:
@@ -97,18 +139,10 @@ def workers(executor: Executor | None, jobs: int) -> Iterator[Executor]:
         with threadpool_limits(1):
             yield InlineExecutor()
         return
-    # spawn: forking a process that holds torch's or BLAS's threads can deadlock
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    pool = LocalProcesses(jobs)
     try:
         yield pool
     except BaseException:
-        processes = list((pool._processes or {}).values())
-        queue = getattr(pool, "_call_queue", None)
-        if queue is not None:
-            # its thread may be in the middle of writing a unit that nobody will read any more
-            queue.cancel_join_thread()
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
+        pool.stop()
         raise
     pool.shutdown()
