@@ -18,6 +18,7 @@ from .terminal import (
     BatchSizeOption,
     DampingOption,
     DeviceOption,
+    FigureOption,
     ImageSizeOption,
     InputsOption,
     LayersOption,
@@ -25,6 +26,7 @@ from .terminal import (
     PresetOption,
     SamplesOption,
     SeedOption,
+    StoreOption,
     console,
     counted,
     guarded,
@@ -88,10 +90,8 @@ def certify(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Budget of that refinement; a second run goes on where it ended.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Result file; a second run reuses what it holds.")] = Path(
-        "quanterr.sqlite"
-    ),
-    figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
+    out: StoreOption = Path("quanterr.sqlite"),
+    figure: FigureOption = None,
     certificates: Annotated[
         Path | None, typer.Option(help="Write one file a layer to this folder, for `quanterr verify`.")
     ] = None,

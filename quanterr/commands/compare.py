@@ -10,11 +10,12 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ..errors import QuanterrError
 from .terminal import (
+    REFUSALS_SHOWN,
     BatchSizeOption,
     DampingOption,
     DeviceOption,
+    FigureOption,
     ImageSizeOption,
     InputsOption,
     ModelOption,
@@ -24,13 +25,13 @@ from .terminal import (
     console,
     guarded,
     parse_bits,
+    require_folders,
 )
 
 if TYPE_CHECKING:
     from ..compare import Comparison, Trial
     from ..contestants import Method
 
-REFUSALS_SHOWN = 5
 COLUMNS = {
     "lost_db": "chunks\nmean",
     "lost_most_db": "chunks\nlargest",
@@ -68,7 +69,7 @@ def compare_heuristics(
     device: DeviceOption = "cpu",
     seed: SeedOption = 0,
     csv: Annotated[Path | None, typer.Option(help="Write every trial: one line for each.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
+    figure: FigureOption = None,
 ) -> None:
     """Compare heuristics with what is proven: how many decibels does each leave on the table?
 
@@ -80,9 +81,7 @@ def compare_heuristics(
 
     with guarded(": nothing was written"):
         widths = parse_bits(bits)
-        for path in (csv, figure):
-            if path is not None and not path.parent.is_dir():
-                raise QuanterrError(f"the folder {path.parent} does not exist: make it, or choose another")
+        require_folders(csv, figure)
         wanted = Session(
             preset=preset, model=model, inputs=inputs, layers=tuple(layers or ()), image_size=image_size,
             batch_size=batch_size, samples=samples, damping=damping, device=device, seed=seed,

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import QuanterrError
-from .terminal import console, counted, guarded
+from .terminal import console, counted, guarded, require_results
 
 
 def register(app: typer.Typer) -> None:
@@ -30,8 +29,7 @@ def report(
     from ..store import Store
 
     with guarded(": nothing was written"):
-        if not store.is_file():
-            raise QuanterrError(f"{store} does not exist: pass the file that `quanterr certify --out` wrote")
+        require_results(store)
         with Store(store) as opened:
             title, records = opened.last_run()
             found = Report.from_dicts(records, title, opened.last_facts())

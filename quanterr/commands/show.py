@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import QuanterrError
-from .terminal import console, guarded
+from .terminal import FigureOption, console, guarded, require_results
 
 if TYPE_CHECKING:
     from ..results.report import Report
@@ -21,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     store: Annotated[Path, typer.Argument(help="A result file of `quanterr certify`.")],
-    figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
+    figure: FigureOption = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write the table, one line per layer, chunk, bits and method.")
     ] = None,
@@ -31,8 +30,7 @@ def show(
     from ..store import Store
 
     with guarded(""):
-        if not store.is_file():
-            raise QuanterrError(f"{store} does not exist: pass the file that `quanterr certify --out` wrote")
+        require_results(store)
         title, records = Store(store).last_run()
         report = Report.from_dicts(records, title)
         present(report, figure)

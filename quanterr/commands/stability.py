@@ -14,11 +14,11 @@ from rich import box
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from ..errors import QuanterrError
 from ..resampling import FEWEST
 from .terminal import (
     BatchSizeOption,
     DeviceOption,
+    FigureOption,
     ImageSizeOption,
     InputsOption,
     LayersOption,
@@ -26,10 +26,12 @@ from .terminal import (
     PresetOption,
     SamplesOption,
     SeedOption,
+    StoreOption,
     console,
     guarded,
     parse_bits,
     refused,
+    require_folders,
 )
 
 if TYPE_CHECKING:
@@ -67,11 +69,9 @@ def stability(
     device: DeviceOption = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     seed: SeedOption = 0,
-    out: Annotated[Path, typer.Option(help="Result file; a second run reuses what it holds.")] = Path(
-        "quanterr.sqlite"
-    ),
+    out: StoreOption = Path("quanterr.sqlite"),
     csv: Annotated[Path | None, typer.Option(help="Write every comparison: one line for each.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Write the figure to this stem: .pdf, .svg and .png.")] = None,
+    figure: FigureOption = None,
 ) -> None:
     """Certify on all inputs and on disjoint parts of them: would another calibration set agree?
 
@@ -88,9 +88,7 @@ def stability(
 
     with guarded(f"; what was solved is kept in {out}: run the same command to go on"):
         widths = parse_bits(bits)
-        for path in (csv, figure):
-            if path is not None and not path.parent.is_dir():
-                raise QuanterrError(f"the folder {path.parent} does not exist: make it, or choose another")
+        require_folders(csv, figure)
         store = Store(out)
         wanted = Session(
             preset=preset, model=model, inputs=inputs, layers=tuple(layers or ()), image_size=image_size,

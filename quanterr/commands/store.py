@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from ..errors import QuanterrError, StoreError
-from .terminal import console, guarded
+from .terminal import console, guarded, require_results
 
 if TYPE_CHECKING:
     from ..store import Run, Store
@@ -142,7 +142,6 @@ def _opened(file: Path) -> Iterator[Store]:
     from ..store import Store
 
     with guarded(": what was not finished is not done"):
-        if not file.is_file():
-            raise StoreError(f"{file} does not exist: pass the file that `quanterr certify --out` wrote")
+        require_results(file)
         with Store(file) as store:
             yield store

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ..errors import InputError, QuanterrError
+from ..errors import InputError, QuanterrError, StoreError
 
 console = Console()
 INTERRUPTED = 130
@@ -45,6 +46,10 @@ DampingOption = Annotated[
     float,
     typer.Option("--damping", min=0.0, help="Added to the Gram diagonal, as a fraction of its mean; reported."),
 ]
+FigureOption = Annotated[
+    Path | None, typer.Option("--figure", help="Write the figure to this stem: .pdf, .svg and .png.")
+]
+StoreOption = Annotated[Path, typer.Option("--out", help="Result file; a second run reuses what it holds.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where the network runs: cpu, cuda, cuda:1, …")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seeds torch, numpy and the draw of samples.")]
 
@@ -67,6 +72,29 @@ def parse_bits(text: str) -> tuple[int, ...]:
     if not widths:
         raise InputError(f"--bits {text!r}: write a range such as 2-8 or a list such as 2,4,8")
     return tuple(sorted(widths))
+
+
+def require_folders(*files: Path | None) -> None:
+    """
+    Raises
+    ------
+    QuanterrError
+        A file to write lies in no folder.
+    """
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise QuanterrError(f"the folder {file.parent} does not exist: make it, or choose another")
+
+
+def require_results(file: Path) -> None:
+    """
+    Raises
+    ------
+    StoreError
+        There is no such file.
+    """
+    if not file.is_file():
+        raise StoreError(f"{file} does not exist: pass the file that `quanterr certify --out` wrote")
 
 
 def counted(number: int, what: str) -> str:
