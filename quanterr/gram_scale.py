@@ -1,7 +1,8 @@
 """`scale="gram"`: the scale of a tensor by the error of the layer's output instead of that of the weights.
 
 Where a few large weights meet large inputs, the weights' own best scale clips what matters: in MiniLM's
-`encoder.layer.4.output.dense` that costs 11 dB at 2 and 4 bits. Any scale will do for a proof; this one is the best that a fast search finds.
+`encoder.layer.4.output.dense` that costs 11 dB at 2 and 4 bits. Any scale will do for a proof; this one is the best
+that a fast search finds.
 """
 
 from __future__ import annotations
