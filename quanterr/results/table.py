@@ -82,7 +82,8 @@ def _title(report: Report) -> str:
 
 
 def _caption(report: Report, found: list[Winner]) -> str:
-    parts = ["proven for every chunk counted; ? = undecided, by so many dB at most"]
+    counted = "layer" if _whole(report) else "chunk counted"
+    parts = [f"proven for every {counted}; ? = undecided, by so many dB at most"]
     if any(winner.at_scale for winner in found):
         parts.append("( ) = better at this scale; open for other scales")
     if (cost := mask_cost(report.records)) is not None:
@@ -167,10 +168,16 @@ def summary(report: Report) -> str:
     proof = "every optimum proven by search" if open_rows == 0 else f"{open_rows:,} left open, between proven bounds"
     where = "layer × chunk × bits" if report.widths else "layer × chunk"
     return (
-        f"{len(found)} comparisons ({where}): {', '.join(_counts(report, found))}. "
-        f"{rows:,} row problems, {proof}; {sum(r.seconds for r in report.records):.0f} processor seconds. "
+        f"{len(found):,} comparison{'s' * (len(found) != 1)} ({where}): {', '.join(_counts(report, found))}. "
+        f"{rows:,} row problem{'s' * (rows != 1)}, {proof}; "
+        f"{processor_seconds(sum(r.seconds for r in report.records))}. "
         + ("Each verdict is about a whole layer." if _whole(report) else "A chunk's verdict speaks of the chunk alone.")
     ) + _layer_budget(report)
+
+
+def processor_seconds(seconds: float) -> str:
+    """`1,250 processor seconds`, `0.04 processor seconds`."""
+    return f"{seconds:,.0f} processor seconds" if seconds >= 10 else f"{seconds:.2g} processor seconds"
 
 
 def _layer_budget(report: Report) -> str:
