@@ -181,7 +181,8 @@ def _cell(verdicts: list[tuple[str, float]], names: tuple[str, ...]) -> str:
     for outcome in names:
         ratios = [ratio for name, ratio in verdicts if name == outcome]
         if ratios:
-            margin = "" if outcome == "undecided" else f" {10 * math.log10(min(ratios)):.2f} dB"
+            # rounded down: at least so many
+            margin = "" if outcome == "undecided" else f" {math.floor(1000 * math.log10(min(ratios))) / 100:.2f} dB"
             lines.append(f"{len(ratios)} {outcome}{margin}")
     return "\n".join(lines)
 
