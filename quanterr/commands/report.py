@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 
 from .terminal import counted, guarded, require_results, say
 
@@ -35,7 +36,7 @@ def report(
             found = Report.from_dicts(records, title, opened.last_facts())
         written = found.to_html(output)
         layers = counted(len({record.layer for record in found.records}), "layer")
-        say(f"Report: {written} ({layers}, {written.stat().st_size / 1e6:.1f} MB)")
+        say(f"Report: {written} ({layers}, {decimal(written.stat().st_size)})")
         if not found.layers:
             say(
                 "note: this run was stored without facts of its layers (weights' kurtosis, samples, notes): "
