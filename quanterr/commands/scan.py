@@ -69,8 +69,8 @@ def scan(
                     progress=report,
                 )
             )  # fmt: skip
-        console.print(tensor_table(records, shown))
-        console.print(summary_table(records))
+        console.print(tensor_table(records, shown, console.width))
+        console.print(summary_table(records, console.width))
         remarks = notes(records)
         for line in remarks[:NOTES_SHOWN]:
             say(f"* {line}")
