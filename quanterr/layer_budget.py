@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -28,9 +29,16 @@ from .units import RowResults, Task, Unit
 Place = tuple[str, int]
 #: Layer, chunk, method and bits of a record.
 Side = tuple[str, int, str, int | None]
-Go = Callable[[list[Unit]], Generator[tuple[Unit, list[RowResults] | ChunkRefused], None, None]]
 #: Rounds of lower curves: each looks where the split over the ones before was weak.
 ROUNDS = 3
+
+
+class Go(Protocol):
+    """Solves units, wherever they run, until the monotonic clock shows an end; gives them back with their results."""
+
+    def __call__(
+        self, units: list[Unit], /, *, until: float
+    ) -> Generator[tuple[Unit, list[RowResults] | ChunkRefused], None, None]: ...
 
 
 def layer_wide(contestant: Contestant) -> Contestant | None:
@@ -93,7 +101,7 @@ class LayerBudgets:
     ----------
     plan : the units of the run, row by row; those that prune freely name the chunks, batches and budgets
     left_out : chunks that are refused already
-    go : solves units, wherever they run, and gives them back with their results
+    go : solves units
     """
 
     def __init__(self, plan: Iterable[Unit], left_out: Iterable[Place], go: Go) -> None:
@@ -208,7 +216,7 @@ class LayerBudgets:
         if not units or time.monotonic() > self._until:
             self.late |= set(waiting)
             return
-        with closing(self._go(units)) as outcomes:
+        with closing(self._go(units, until=self._until)) as outcomes:
             for unit, outcome in outcomes:
                 chunk = self._chunks[unit.layer, unit.chunk]
                 if isinstance(outcome, ChunkRefused) and chunk.complete:
@@ -218,8 +226,6 @@ class LayerBudgets:
                 else:
                     _take(chunk, unit, outcome[0])
                 waiting[unit.layer] -= 1
-                if time.monotonic() > self._until:
-                    break
         self.late |= {layer for layer, units_left in waiting.items() if units_left}
 
 

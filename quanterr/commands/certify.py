@@ -72,7 +72,9 @@ def certify(
     compound: Annotated[
         bool, typer.Option("--compound", help="A third contestant: half the weights, as codes of twice the bits.")
     ] = False,
-    scale: Annotated[str, typer.Option(help="Scale per tensor of all codes: mse (the paper's), max or lp.")] = "mse",
+    scale: Annotated[
+        str, typer.Option(help="Scale per tensor of all codes: mse (the paper's), max, lp, or gram (by the output).")
+    ] = "mse",
     image_size: ImageSizeOption = 224,
     batch_size: BatchSizeOption = 8,
     samples: SamplesOption = None,
@@ -122,8 +124,8 @@ def certify(
     from ..contestants import rivals
     from ..efforts import EFFORTS
     from ..execution.forecast import memory
+    from ..gram_scale import RULES
     from ..proofs.evidence import DUALS
-    from ..scaling import SCALES
     from ..session import Session, load, require_source
     from ..store import Store, require_place
 
@@ -133,7 +135,7 @@ def certify(
         names = None if contestants is None else contestants.split(",")
         rivals(widths, names, mask_cost, compound)
         for option, value, known in (
-            ("--scale", scale, SCALES), ("--budget", budget, BUDGETS), ("--effort", effort, EFFORTS),
+            ("--scale", scale, RULES), ("--budget", budget, BUDGETS), ("--effort", effort, EFFORTS),
             ("--refine", refine, REFINE), ("--dual", dual, DUALS),
         ):  # fmt: skip
             require_choice(option, value, known)
@@ -152,6 +154,7 @@ def certify(
         with console.status("loading the network and its inputs"):
             title, captured = load(wanted)
         store = stack.enter_context(Store(out))
+        title += "" if scale == "mse" else f", scales by {scale}"
         vectors = sorted({layer.samples for layer in captured})
         reach = f"{vectors[0]:,}" if len(vectors) == 1 else f"{vectors[0]:,}–{vectors[-1]:,}"
         say(
@@ -181,6 +184,9 @@ def certify(
             for note in facts.notes[len(layer.notes) :]:
                 if note != LATE:
                     say(f"  open: {layer.name}: {note}")
+        if open_scales := sum(verdict.at_scale is not None for verdict in report.judged()):
+            hint = "" if scale == "gram" else ": --scale gram may decide them"
+            say(f"{counted(open_scales, 'verdict')} at this scale only, open for others{hint}")
         if late := sum(LATE in facts.notes for facts in report.layers):
             say(f"{late} of {len(captured)} layers: {LATE}")
         say(

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -12,8 +14,12 @@ import pytest
 
 from bounds import BranchAndBound, allocate
 from quanterr import Layer, Progress, QuanterrError, Report, Store, certify, verify
-from quanterr.plan import ROWS_PER_UNIT
+from quanterr.contestants import named
+from quanterr.efforts import effort
+from quanterr.layer_budget import LayerBudgets
+from quanterr.plan import ROWS_PER_UNIT, units
 from quanterr.results.table import summary, verdict_table
+from quanterr.units import RowResults, Unit, solve_unit
 
 from .conftest import make_layer
 from .test_cli import certify_tiny
@@ -163,6 +169,34 @@ def test_wide_layers_are_bounded_from_both_sides() -> None:
         assert second.error_lower >= first.error_lower
         assert second.error_upper <= first.error_upper
     assert best[1].error_lower > quick[1].error_lower
+
+
+def test_the_end_of_a_budget_of_minutes_goes_where_units_run_and_names_what_is_late() -> None:
+    layers = [make_layer(name, 2, 70, seed=seed) for seed, name in enumerate("ab")]
+    rivals = [named("prune60")]
+    plan = [unit for layer in layers for unit in units(layer, rivals, None, "mse", None)]
+    ends, solved = [], Counter[str]()
+
+    def go(todo: list[Unit], /, *, until: float) -> Iterator[tuple[Unit, list[RowResults]]]:
+        ends.append(until)
+        for unit in todo:
+            if until < math.inf and solved["refined"] == 3:
+                return  # as `run` does at the end
+            solved["refined"] += until < math.inf
+            yield unit, solve_unit(unit)
+
+    whole = LayerBudgets(plan, (), go)  # type: ignore[arg-type]
+    whole.solve({})
+    assert set(ends) == {math.inf}
+    until = time.monotonic() + 3600
+    sides = {(name, 0, LAYER.replace("pruning", "prune60"), None) for name in "ab"}
+    whole.refine(sides, sides, effort("normal"), until)
+    assert until in ends
+    assert whole.late == {"a", "b"}  # the first step and half of the second were all there was time for
+    assert solved["refined"] == 3
+    before = len(ends)
+    whole.refine(sides, sides, effort("normal"), until=0.0)
+    assert len(ends) == before  # over already: nothing begins
 
 
 def test_dead_and_singular_inputs() -> None:
