@@ -64,21 +64,37 @@ def load(session: Session, progress: Callable[[int], None] | None = None) -> tup
     return found.title, layers
 
 
+def require_source(session: Session) -> None:
+    """What can be said of a session before anything is loaded.
+
+    Raises
+    ------
+    InputError
+        Neither a preset nor a model with inputs, both, or an unknown preset.
+    """
+    from .models import preset
+
+    if session.preset is None and session.model is None:
+        raise InputError("say what to look at: --preset NAME, or --model package.module:factory with --inputs")
+    if session.preset is not None and session.model is not None:
+        raise InputError("--preset and --model are two networks: leave one of them out")
+    if session.model is not None and session.inputs is None:
+        raise InputError("--model needs --inputs: a folder of images, a .npy/.npz/.pt file, or package.module:function")
+    if session.samples is not None and session.inputs is None:
+        raise InputError("--samples draws from --inputs; a preset brings its own: leave one of them out")
+    if session.preset is not None:
+        preset(session.preset)
+
+
 def network(session: Session, more: bool = False) -> Network:
     """The network and the inputs that a session names; `more` of them where a preset has more.
 
     Raises
     ------
     QuanterrError
-        Neither a preset nor a model with inputs, an unknown preset, a device that torch doesn't have, or anything
-        that `load_model` or `load_inputs` refuses.
+        As `require_source`, a device that torch doesn't have, or anything that `load_model` or `load_inputs` refuses.
     """
-    if (session.preset is None) == (session.model is None):
-        raise InputError("say what to certify: --preset NAME, or --model package.module:factory with --inputs")
-    if session.model is not None and session.inputs is None:
-        raise InputError("--model needs --inputs: a folder of images, a .npy/.npz/.pt file, or package.module:function")
-    if session.samples is not None and session.inputs is None:
-        raise InputError("--samples draws from --inputs; a preset brings its own: leave one of them out")
+    require_source(session)
     from .models import preset
     from .models.packages import require
 

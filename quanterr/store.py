@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any
 
@@ -46,13 +47,48 @@ class Run:
     size: int
 
 
+def require_place(path: Path) -> None:
+    """A store is there, or can be made there: known before hours of work, and nothing is left behind.
+
+    Raises
+    ------
+    StoreError
+        As `Store`.
+    """
+    if path.exists():
+        Store(path).close()
+        if not _writable(path):
+            raise StoreError(f"{path}: it is read-only; choose another file")
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}; choose another file") from error
+
+
+def _address(path: Path) -> str:
+    """As a URI. A published file stands alone and doesn't change: read it without SQLite's own files beside it."""
+    alone = path.is_file() and not _writable(path) and not path.with_name(path.name + "-wal").exists()
+    return path.absolute().as_uri() + ("?immutable=1" if alone else "")
+
+
+def _writable(path: Path) -> bool:
+    try:
+        with path.open("r+b"):
+            return True
+    except OSError:
+        return False
+
+
 class Store:
     """Results on disk. Each `put` is one transaction: `kill -9` loses at most the unit in flight.
 
     Parameters
     ----------
     path : str or Path
-        Created with its folder when missing.
+        Created with its folder when missing. A file that may not be written can be read, also in such a folder.
 
     Raises
     ------
@@ -67,10 +103,10 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
-                f"cannot make the folder {self.path.parent}: {error.strerror}; choose another --out"
+                f"cannot make the folder {self.path.parent}: {error.strerror}; choose another file"
             ) from error
         with self._explained():
-            self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            self._connection = sqlite3.connect(_address(self.path), uri=True, timeout=60, isolation_level=None)
             self._open()
 
     def _open(self) -> None:
@@ -93,11 +129,11 @@ class Store:
             ask("COMMIT")
             return
         if application != APPLICATION:
-            raise StoreError(f"{self.path} is an SQLite file of another program; choose another --out")
+            raise StoreError(f"{self.path} is an SQLite file of another program; choose another file")
         if version != SCHEMA:
             raise StoreError(
                 f"{self.path} has store version {version}, this is version {SCHEMA}; "
-                "choose another --out (nothing was changed)"
+                "choose another file (nothing was changed)"
             )
         ask("PRAGMA synchronous = NORMAL")
 
@@ -108,10 +144,10 @@ class Store:
         except sqlite3.DatabaseError as error:
             text = str(error)
             remedy = {
-                "file is not a database": "it is not a store; choose another --out",
+                "file is not a database": "it is not a store; choose another file",
                 "database disk image is malformed": "it is damaged; move it away and run again",
                 "unable to open database file": "check that the folder exists and can be written",
-                "attempt to write a readonly database": "it is read-only; choose another --out",
+                "attempt to write a readonly database": "it is read-only; choose another file",
                 "disk I/O error": "check the disk and the free space on it; everything stored so far is kept",
                 "database or disk is full": "free some disk space and run again; everything stored so far is kept",
             }.get(text, "everything stored so far is kept")

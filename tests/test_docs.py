@@ -24,6 +24,7 @@ import torch
 import typer.main
 
 from quanterr.cli import app
+from quanterr.models.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("bounds", "quanterr", "quanterr.heuristics", "quanterr.layers", "quanterr.models", "quanterr.scan")
@@ -200,7 +201,7 @@ def test_commands_exist(page: Path) -> None:
         words = shlex.split(line)
         match words:
             case ["quanterr", name, *options]:
-                commands()[name].make_context(name, options)
+                require_known(name, options)
             case ["make", target]:
                 assert re.search(rf"^{target}:", makefile, re.MULTILINE), line
             case ["pip", "install", "-c", "constraints.txt", "-e", what]:
@@ -211,6 +212,22 @@ def test_commands_exist(page: Path) -> None:
                 assert f'title="{script}"' in page.read_text(encoding="utf-8"), line
             case _:
                 pytest.fail(f"{page.name} shows a command that no test knows: {line}")
+
+
+def require_known(name: str, options: list[str]) -> None:
+    """The command takes these options, and its preset exists."""
+    parameters = commands()[name].make_context(name, options).params
+    assert parameters.get("preset") in (None, *PRESETS), options
+
+
+def test_examples_of_the_help() -> None:
+    examples = [
+        shlex.split(line) for command in commands().values() for line in re.findall(r"`(quanterr .+)`", command.help)
+    ]
+    assert len(examples) > 9
+    for _, name, *options in examples:
+        if options and not options[0].startswith("--cert"):
+            require_known(name, options)
 
 
 def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
 from ..proofs.archive import require_writable
 from .show import present
@@ -32,6 +33,9 @@ from .terminal import (
     guarded,
     parse_bits,
     refused,
+    require_choice,
+    require_figure,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +62,8 @@ def certify(
     contestants: Annotated[
         str | None,
         typer.Option(
-            help="Compare these with each other instead, whatever they store: int4,fp4,nf4,2:4,prune75,int4+prune50 …"
+            help="Compare these with each other instead, whatever they store: int4, fp4, nf4, 2:4, prune75, "
+            "int4+prune50, …, with commas between them."
         ),
     ] = None,
     mask_cost: Annotated[
@@ -90,7 +95,8 @@ def certify(
         str, typer.Option(help="What gets more than the quick effort: undecided comparisons, or all.")
     ] = "undecided",
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Budget of that refinement; a second run goes on where it ended.")
+        float | None,
+        typer.Option(min=0, help="Time for what gets more than the quick effort; a second run goes on where it ended."),
     ] = None,
     out: StoreOption = Path("quanterr.sqlite"),
     figure: FigureOption = None,
@@ -109,49 +115,62 @@ def certify(
 
     `quanterr certify --model torchvision.models:resnet18 --inputs photos/ --layers "layer1.*" --bits 2,4,8`
 
-    `quanterr certify --preset minilm --contestants int4,fp4,2:4,prune75`
+    `quanterr certify --preset minilm-l6 --contestants int4,fp4,2:4,prune75`
     """
     from bounds import BranchAndBound
 
-    from ..certify import LATE
+    from ..certify import BUDGETS, LATE, REFINE
     from ..certify import certify as certify_layers
     from ..contestants import rivals
+    from ..efforts import EFFORTS
     from ..execution.forecast import memory
-    from ..session import Session, load
-    from ..store import Store
+    from ..gram_scale import RULES
+    from ..proofs.evidence import DUALS
+    from ..session import Session, load, require_source
+    from ..store import Store, require_place
 
     with guarded(f"; what was solved is kept in {out}: run the same command to go on"), ExitStack() as stack:
-        store = Store(out)  # first: an unwritable place should not cost a capture
-        if certificates is not None:
-            require_writable(certificates)
-        executor = _cluster(scheduler, stack)
+        # what can be refused is refused first: neither a wrong word nor an unwritable place should cost a capture
         widths = parse_bits(bits)
         names = None if contestants is None else contestants.split(",")
-        rivals(widths, names, mask_cost, compound)  # refuses before a capture
-        search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
-        began = time.monotonic()
+        rivals(widths, names, mask_cost, compound)
+        for option, value, known in (
+            ("--scale", scale, RULES), ("--budget", budget, BUDGETS), ("--effort", effort, EFFORTS),
+            ("--refine", refine, REFINE), ("--dual", dual, DUALS),
+        ):  # fmt: skip
+            require_choice(option, value, known)
         wanted = Session(
             preset=preset, model=model, inputs=inputs, layers=tuple(layers or ()), image_size=image_size,
             batch_size=batch_size, samples=samples, damping=damping, device=device, seed=seed,
         )  # fmt: skip
+        require_source(wanted)
+        require_place(out)
+        require_figure(figure)
+        if certificates is not None:
+            require_writable(certificates)
+        executor = _cluster(scheduler, stack)
+        search = None if max_nodes is None else BranchAndBound(max_nodes=max_nodes)
+        began = time.monotonic()
         with console.status("loading the network and its inputs"):
             title, captured = load(wanted)
+        store = stack.enter_context(Store(out))
         title += "" if scale == "mse" else f", scales by {scale}"
         vectors = sorted({layer.samples for layer in captured})
         reach = f"{vectors[0]:,}" if len(vectors) == 1 else f"{vectors[0]:,}–{vectors[-1]:,}"
-        console.print(
-            f"[bold]{title}[/]: {counted(len(captured), 'layer')}, {counted(sum(x.rows for x in captured), 'row')}, "
-            f"{'Gram' if len(captured) == 1 else 'Grams'} of {reach} input vectors ({time.monotonic() - began:.1f} s)"
+        say(
+            Text(title, style="bold"),
+            f": {counted(len(captured), 'layer')}, {counted(sum(x.rows for x in captured), 'row')}, "
+            f"{'Gram' if len(captured) == 1 else 'Grams'} of {reach} input vectors ({time.monotonic() - began:.1f} s)",
         )
         for layer in captured:
             if layer.damping:
                 added = f"{layer.damping:.3g} added to the Gram diagonal; errors are in the damped metric"
-                console.print(f"  note: {layer.name}: {added}")
+                say(f"  note: {layer.name}: {added}")
             for note in layer.notes:
-                console.print(f"  note: {layer.name}: {note}")
+                say(f"  note: {layer.name}: {note}")
         most = memory(captured, chunk or None) / 2**30
         where = counted(jobs or _cores(), "worker") if executor is None else "the workers of the cluster"
-        console.print(f"about {most:.1f} GiB of memory for each of {where} (estimate)")
+        say(f"about {most:.1f} GiB of memory for each of {where} (estimate)")
         with _live_progress() as show:
             report = certify_layers(
                 captured, widths, chunk or None, contestants=names, mask_cost=mask_cost, compound=compound,
@@ -164,18 +183,18 @@ def certify(
         for facts, layer in zip(report.layers, captured, strict=True):
             for note in facts.notes[len(layer.notes) :]:
                 if note != LATE:
-                    console.print(f"  open: {layer.name}: {note}")
+                    say(f"  open: {layer.name}: {note}")
         if open_scales := sum(verdict.at_scale is not None for verdict in report.judged()):
             hint = "" if scale == "gram" else ": --scale gram may decide them"
-            console.print(f"{counted(open_scales, 'verdict')} at this scale only, open for others{hint}")
+            say(f"{counted(open_scales, 'verdict')} at this scale only, open for others{hint}")
         if late := sum(LATE in facts.notes for facts in report.layers):
-            console.print(f"{late} of {len(captured)} layers: {LATE}")
-        console.print(
+            say(f"{late} of {len(captured)} layers: {LATE}")
+        say(
             f"Results: {out} (run again to reuse them, `quanterr show {out}` to see them again, "
             f"`quanterr report {out}` for a page)"
         )
         if certificates is not None:
-            console.print(f"Certificates: {certificates} (`quanterr verify {certificates}` rechecks them anywhere)")
+            say(f"Certificates: {certificates} (`quanterr verify {certificates}` rechecks them anywhere)")
         if report.refused:
             raise refused(report.refused, "chunks")
 
@@ -187,9 +206,9 @@ def _cluster(address: str | None, stack: ExitStack) -> Executor | None:
 
     executor = stack.enter_context(connected(address))
     threads = executor.client.nthreads()
-    console.print(f"{counted(len(threads), 'worker')} with {counted(sum(threads.values()), 'thread')} at {address}")
+    say(f"{counted(len(threads), 'worker')} with {counted(sum(threads.values()), 'thread')} at {address}")
     if not threads:
-        console.print(f"  waiting for the first one: `dask worker {address} --nthreads 1`")
+        say(f"  waiting for the first one: `dask worker {address} --nthreads 1`")
     return executor
 
 
@@ -210,22 +229,24 @@ def _live_progress() -> Iterator[Callable[[Solved], None]]:
     )
     with Progress(*columns, console=console, expand=True, refresh_per_second=2) as bar:
         task = bar.add_task("solving", total=None, left="starting workers")
-        reported = False
+        reported, last = False, ""
 
         def show(now: Solved) -> None:
-            nonlocal reported
+            nonlocal reported, last
+            last = f"{now.seconds:.1f} s"
             if now.rows_reused and not reported:
                 bar.console.print(f"{now.rows_reused:,} of {now.rows_total:,} results reused from the result file")
                 reported = True
             part = "" if now.phase == "solving" else " of this pass"
             left = "" if now.seconds_left is None else f"about {_duration(now.seconds_left)} left{part} (estimate)"
             if now.rows_done == now.rows_total:
-                left = f"{now.seconds:.1f} s"
+                left = last
             if now.doing:
                 left = now.doing
             bar.update(task, total=now.rows_total, completed=now.rows_done, left=left, description=now.phase)
 
         yield show
+        bar.update(task, left=last)
 
 
 def _duration(seconds: float) -> str:

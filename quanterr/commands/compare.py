@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from .terminal import (
     REFUSALS_SHOWN,
@@ -23,9 +24,13 @@ from .terminal import (
     SamplesOption,
     SeedOption,
     console,
+    counted,
     guarded,
     parse_bits,
+    require_choice,
+    require_figure,
     require_folders,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +54,7 @@ def register(app: typer.Typer) -> None:
 def compare_heuristics(
     layers: Annotated[
         list[str] | None,
-        typer.Argument(help='Layers by name; globs such as "blocks.*.conv_pw". Default: the preset\'s.'),
+        typer.Argument(help="Layers by name, or by globs such as `blocks.*.conv_pw`. Default: the preset's, or all."),
     ] = None,
     preset: PresetOption = None,
     model: ModelOption = None,
@@ -77,11 +82,16 @@ def compare_heuristics(
     """
     from ..compare import compare
     from ..contestants import Method
+    from ..efforts import EFFORTS
+    from ..scaling import SCALES
     from ..session import Session, load
 
     with guarded(": nothing was written"):
         widths = parse_bits(bits)
-        require_folders(csv, figure)
+        require_choice("--scale", scale, SCALES)
+        require_choice("--effort", effort, EFFORTS)
+        require_folders(csv)
+        require_figure(figure)
         wanted = Session(
             preset=preset, model=model, inputs=inputs, layers=tuple(layers or ()), image_size=image_size,
             batch_size=batch_size, samples=samples, damping=damping, device=device, seed=seed,
@@ -97,18 +107,18 @@ def compare_heuristics(
                 captured, widths, chunk=chunk, chunks=chunks, whole=whole, rows=rows, heuristics=heuristic,
                 effort=effort, scale=scale, device=device, title=title, progress=show,
             )  # fmt: skip
-        console.print(f"[bold]{title}[/]: {len(captured)} layers, at most {rows} rows of each")
+        say(Text(title, style="bold"), f": {counted(len(captured), 'layer')}, at most {counted(rows, 'row')} of each")
         for method in Method:
             console.print(left_table(found, method))
         for line in found.refused[:REFUSALS_SHOWN]:
-            console.print(f"refused: {line}", highlight=False)
+            say(f"refused: {line}")
         if len(found.refused) > REFUSALS_SHOWN:
-            console.print(f"and {len(found.refused) - REFUSALS_SHOWN} more")
+            say(f"and {len(found.refused) - REFUSALS_SHOWN} more")
         if csv is not None:
             found.to_frame().to_csv(csv, index=False)
-            console.print(f"Trials: {csv}")
+            say(f"Trials: {csv}")
         if figure is not None:
-            console.print("Figure: " + ", ".join(map(str, found.save_figure(figure))))
+            say("Figure: " + ", ".join(map(str, found.save_figure(figure))))
 
 
 def left_table(comparison: Comparison, method: Method) -> Table:

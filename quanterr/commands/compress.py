@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import InputError
@@ -20,6 +21,8 @@ from .terminal import (
     SeedOption,
     console,
     guarded,
+    require_folders,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ def compress(
     axis: Annotated[
         str, typer.Option(help="What shares a scale: channel, tensor, or so many columns, such as 32.")
     ] = "channel",
-    symmetric: Annotated[bool, typer.Option(help="Codes around zero, without a zero point beside each scale.")] = False,
+    symmetric: Annotated[bool, typer.Option("--symmetric", help="Codes around zero, without a zero point.")] = False,
     damping: Annotated[
         float, typer.Option(min=0.0, help="Share of the mean Gram diagonal that methods see added to it; reported.")
     ] = 0.01,
@@ -62,12 +65,16 @@ def compress(
         list[str] | None,
         typer.Option(
             "--set",
-            help='"GLOB:METHOD,bits=4,sparsity=0.5,…" for some layers; "GLOB:keep" leaves them. The last that fits '
+            metavar="<text>",
+            help="Some layers otherwise: `head:obq,bits=8`, or `head:keep` to leave them. The last glob that fits "
             "counts; what it does not say is as for all.",
         ),
     ] = None,
     sequential: Annotated[
-        bool, typer.Option(help="Compress each layer on the inputs that the network compressed so far gives.")
+        bool,
+        typer.Option(
+            "--sequential", help="Compress each layer on the inputs that the network compressed so far gives."
+        ),
     ] = False,
     correct: Annotated[
         bool, typer.Option(help="Make up for the mean of errors in biases, and in batch norms for their variance too.")
@@ -80,9 +87,7 @@ def compress(
     samples: SamplesOption = None,
     device: DeviceOption = "cpu",
     seed: SeedOption = 0,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The compressed state dict.")] = Path(
-        "compressed.safetensors"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="State dict to write.")] = Path("compressed.safetensors"),
     csv: Annotated[Path | None, typer.Option(help="Write the table of layers.")] = None,
 ) -> None:
     """Compress a network after training and write its state dict; every layer's error is judged.
@@ -98,9 +103,7 @@ def compress(
     from ..session import Session, network
 
     with guarded(": nothing was written"):
-        for path in (out, csv):
-            if path is not None and not path.parent.is_dir():
-                raise InputError(f"the folder {path.parent} does not exist: make it, or choose another for {path.name}")
+        require_folders(out, csv)
         default = Recipe(method, bits, sparsity, pattern, scale, axis, symmetric, damping)
         recipes = dict.fromkeys(layers or ["*"], default)
         for text in recipe or ():
@@ -108,6 +111,14 @@ def compress(
             if not colon:
                 raise InputError(f"--set {text!r}: write GLOB:METHOD, for example head:obq,bits=8")
             recipes[glob] = parse_recipe(rest, default)
+        for option, value, what, used in (
+            ("--sparsity", sparsity, "prunes", any(r.pruner for r in recipes.values())),
+            ("--bits", bits, "quantises", any(r.quantizer for r in recipes.values())),
+        ):
+            if value is not None and not used:
+                raise InputError(
+                    f"{option} {value}: no step of --method {method} {what}; add one, or leave {option} out"
+                )
         wanted = Session(
             preset=preset, model=model, inputs=inputs, image_size=image_size, batch_size=batch_size, samples=samples,
             device=device, seed=seed,
@@ -122,45 +133,42 @@ def compress(
         if csv is not None:
             to_frame(outcome).to_csv(csv, index=False)
         _present(outcome, found.title, found.group)
-        console.print(f"State dict, dense shapes and types: {out} ({size:,} bytes)", highlight=False)
+        say(f"State dict, dense shapes and types: {out} ({size:,} bytes)")
 
 
 def _present(outcome: Outcome, title: str, group: int) -> None:
-    table = Table(title=title)
+    table = Table(title=escape(title))
     for name in ("layer", "method", "rows", "columns", "inputs", "SNR", "held out", "zeros", "bytes", "of dense"):
         table.add_column(name, justify="left" if name in ("layer", "method") else "right")
     for layer in outcome.layers:
         table.add_row(
-            layer.name, layer.recipe.words(), str(layer.rows), str(layer.columns), f"{layer.samples:,}",
+            escape(layer.name), layer.recipe.words(), str(layer.rows), str(layer.columns), f"{layer.samples:,}",
             f"{layer.snr_db:.2f} dB", "" if layer.held_out_db is None else f"{layer.held_out_db:.2f} dB",
             f"{layer.zeros:.0%}", f"{layer.stored_bytes:,.0f}", f"{layer.stored_bytes / layer.dense_bytes:.0%}",
         )  # fmt: skip
     console.print(table)
     notes = [f"{layer.name}: {note}" for layer in outcome.layers for note in layer.notes]
     for note in notes[:NOTES_SHOWN]:
-        console.print(f"  note: {note}", highlight=False)
+        say(f"  note: {note}")
     if len(notes) > NOTES_SHOWN:
-        console.print(f"  and {len(notes) - NOTES_SHOWN} more notes: --csv and the header of the state dict have them")
+        say(f"  and {len(notes) - NOTES_SHOWN} more notes: --csv and the header of the state dict have them")
     stored, dense = (sum(getattr(x, name) for x in outcome.layers) for name in ("stored_bytes", "dense_bytes"))
-    console.print(
+    say(
         f"Layer SNRs: on the first {outcome.calibrated} inputs, which the methods saw; judged, no better than the "
         f"truth.\n{stored:,.0f} bytes of {dense:,.0f} at 16 bits ({stored / dense:.1%}), masks and scales included.\n"
-        f"Left as they are: {len(outcome.untouched)} parameters{_some(outcome.untouched)}.",
-        highlight=False,
+        f"Left as they are: {len(outcome.untouched)} parameters{_some(outcome.untouched)}."
     )
     if outcome.corrected:
-        console.print(
+        say(
             f"Corrected by the calibration inputs: {len(outcome.corrected)} biases and batch norms"
-            f"{_some(outcome.corrected)}.",
-            highlight=False,
+            f"{_some(outcome.corrected)}."
         )
     seen = outcome.comparison
     agreement = "" if seen.agreement is None else f", same largest output on {seen.agreement:.1%}"
     sources = f" (of {seen.inputs // group} sources, {group} each, none of them calibrated on)" if group > 1 else ""
-    console.print(
+    say(
         f"Whole network on {seen.inputs} inputs held out{sources}: output SNR {seen.snr_db:.2f} dB, cosine "
-        f"{seen.cosine:.4f}{agreement}.",
-        highlight=False,
+        f"{seen.cosine:.4f}{agreement}."
     )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 
-from .terminal import console, counted, guarded, require_results
+from .terminal import counted, guarded, require_results, say
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +36,9 @@ def report(
             found = Report.from_dicts(records, title, opened.last_facts())
         written = found.to_html(output)
         layers = counted(len({record.layer for record in found.records}), "layer")
-        console.print(f"Report: {written} ({layers}, {written.stat().st_size / 1e6:.1f} MB)", highlight=False)
+        say(f"Report: {written} ({layers}, {decimal(written.stat().st_size)})")
         if not found.layers:
-            console.print(
+            say(
                 "note: this run was stored without facts of its layers (weights' kurtosis, samples, notes): "
                 "run the same `quanterr certify` command again, which reuses what is solved"
             )

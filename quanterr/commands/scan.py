@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import InputError
-from .terminal import console, guarded, parse_bits
+from .terminal import console, counted, guarded, parse_bits, require_folders, say
 
 if TYPE_CHECKING:
     from ..scan import ScanProgress, WeightRecord
@@ -35,7 +35,7 @@ def scan(
     ],
     bits: Annotated[str, typer.Option(help="Bit-widths: 2-8, or 2,4,8. Pruning keeps bits/16 of the weights.")] = "2-8",
     include: Annotated[
-        list[str] | None, typer.Option(help='Only tensors named like this glob, e.g. "*.conv*".')
+        list[str] | None, typer.Option(help="Only tensors named like this glob, e.g. `*.conv*`.")
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Leave out tensors named like this glob.")] = None,
     min_size: Annotated[int, typer.Option(min=1, help="Leave out tensors with fewer weights.")] = 1,
@@ -61,9 +61,7 @@ def scan(
             raise InputError(f"--show-bits {shown} is not among --bits {bits}: add it there")
         if parquet is not None:
             _require_pyarrow()
-        for path in (csv, parquet):
-            if path is not None and not path.parent.is_dir():
-                raise InputError(f"the folder {path.parent} does not exist: make it, or choose another for {path.name}")
+        require_folders(csv, parquet)
         with _live_progress() as report:
             records = list(
                 scan_weights(
@@ -71,20 +69,20 @@ def scan(
                     progress=report,
                 )
             )  # fmt: skip
-        console.print(tensor_table(records, shown))
-        console.print(summary_table(records))
+        console.print(tensor_table(records, shown, console.width))
+        console.print(summary_table(records, console.width))
         remarks = notes(records)
         for line in remarks[:NOTES_SHOWN]:
-            console.print(f"* {line}", highlight=False)
+            say(f"* {line}")
         if len(remarks) > NOTES_SHOWN:
-            console.print(f"* and {len(remarks) - NOTES_SHOWN} more: column `note` of --csv")
-        console.print(_closing(records, group))
+            say(f"* and {len(remarks) - NOTES_SHOWN} more: column `note` of --csv")
+        say(_closing(records, group))
         if csv is not None:
             to_frame(records).to_csv(csv, index=False)
-            console.print(f"Records: {csv}")
+            say(f"Records: {csv}")
         if parquet is not None:
             to_frame(records).to_parquet(parquet, index=False)
-            console.print(f"Records: {parquet}")
+            say(f"Records: {parquet}")
 
 
 def figures(
@@ -111,16 +109,16 @@ def figures(
         with console.status("drawing"):
             written = draw_all(out, data=data, model=model)
         for path in written:
-            console.print(str(path), highlight=False)
+            say(str(path))
 
 
 def _closing(records: list[WeightRecord], group: int) -> str:
     tensors = {r.tensor: r for r in records}
     weights = sum(r.weights for r in tensors.values())
     return (
-        f"{len(tensors)} weight tensors, {weights:,} weights. channel and group: one scale for each output channel, or "
-        f"for {group} weights in it; their storage is not counted. Errors of weights, not of outputs: see "
-        "`quanterr certify`."
+        f"{counted(len(tensors), 'weight tensor')}, {counted(weights, 'weight')}. channel and group: one scale for "
+        f"each output channel, or for {counted(group, 'weight')} in it; their storage is not counted. Errors of "
+        "weights, not of outputs: see `quanterr certify`."
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal import FigureOption, console, guarded, require_results
+from .terminal import FigureOption, console, guarded, require_figure, require_folders, require_results, say
 
 if TYPE_CHECKING:
     from ..results.report import Report
@@ -31,11 +31,15 @@ def show(
 
     with guarded(""):
         require_results(store)
-        title, records = Store(store).last_run()
-        report = Report.from_dicts(records, title)
+        require_folders(csv)
+        require_figure(figure)
+        with Store(store) as opened:
+            title, records = opened.last_run()
+            report = Report.from_dicts(records, title, opened.last_facts())
         present(report, figure)
         if csv is not None:
             report.to_frame().to_csv(csv, index=False)
+            say(f"Table: {csv}")
 
 
 def present(report: Report, figure: Path | None) -> None:
@@ -46,4 +50,4 @@ def present(report: Report, figure: Path | None) -> None:
     console.print(summary(report))
     if figure is not None:
         paths = report.save_figure(figure)
-        console.print("Figure: " + ", ".join(map(str, paths)))
+        say("Figure: " + ", ".join(map(str, paths)))

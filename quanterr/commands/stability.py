@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
+from ..errors import InputError
 from ..resampling import FEWEST
 from .terminal import (
     BatchSizeOption,
@@ -28,10 +31,14 @@ from .terminal import (
     SeedOption,
     StoreOption,
     console,
+    counted,
     guarded,
     parse_bits,
     refused,
+    require_choice,
+    require_figure,
     require_folders,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -82,26 +89,39 @@ def stability(
     """
     from ..certify import certify
     from ..layers import capture_folds
-    from ..session import Session, network
+    from ..scaling import SCALES
+    from ..session import Session, network, require_source
     from ..stability import stability as spreads_of
-    from ..store import Store
+    from ..store import Store, require_place
 
-    with guarded(f"; what was solved is kept in {out}: run the same command to go on"):
+    with guarded(f"; what was solved is kept in {out}: run the same command to go on"), ExitStack() as stack:
         widths = parse_bits(bits)
-        require_folders(csv, figure)
-        store = Store(out)
+        require_choice("--scale", scale, SCALES)
+        if not 0 < level < 1:
+            raise InputError(f"--level {level:g}: give a share between 0 and 1, such as 0.95")
+        require_folders(csv)
         wanted = Session(
             preset=preset, model=model, inputs=inputs, layers=tuple(layers or ()), image_size=image_size,
             batch_size=batch_size, samples=samples, device=device, seed=seed,
         )  # fmt: skip
+        require_source(wanted)
+        require_place(out)
+        require_figure(figure)
         with console.status("loading the network and its inputs"):
             found = network(wanted)
             folded = capture_folds(found.model, found.batches, found.layers, group=group or found.group, device=device)
         first = folded[0]
-        console.print(
-            f"[bold]{found.title}[/]: {len(folded)} layers, {sum(first.sources):,} independent inputs in {first.folds} "
-            f"parts"
+        say(
+            Text(found.title, style="bold"),
+            f": {counted(len(folded), 'layer')}, {counted(sum(first.sources), 'independent input')} in "
+            f"{counted(first.folds, 'part')}",
         )
+        if first.folds < splits:
+            raise InputError(
+                f"--splits {splits}: the inputs make {counted(first.folds, 'part')} that don't share a source: "
+                "fewer splits, or more inputs"
+            )
+        store = stack.enter_context(Store(out))
         with _live_progress() as show:
             report = certify(
                 [one.layer for one in folded], widths, chunk or None, scale=scale, effort="quick", store=store,
@@ -116,10 +136,10 @@ def stability(
             _present(result)
         if csv is not None:
             result.to_frame().to_csv(csv, index=False)
-            console.print(f"Comparisons: {csv}")
+            say(f"Comparisons: {csv}")
         if figure is not None and result.spreads:
-            console.print("Figure: " + ", ".join(map(str, result.save_figure(figure))))
-        console.print(f"Results: {out} (run again to reuse them, `quanterr report {out}` for a page)")
+            say("Figure: " + ", ".join(map(str, result.save_figure(figure))))
+        say(f"Results: {out} (run again to reuse them, `quanterr report {out}` for a page)")
         if result.refused:
             raise refused(result.refused, "chunks")
 
@@ -128,16 +148,16 @@ def _present(result: Stability) -> None:
     console.print(stability_table(result))
     for spread in result.flips[:FLIPS_SHOWN]:
         where = ", ".join(f"{i + 1} ({decibels(spread.split_db[i])})" for i in spread.flips)
-        console.print(
+        say(
             f"flip: {spread.layer}, chunk {spread.chunk}, {spread.bits} bits: {spread.verdict} "
-            f"({decibels(spread.advantage_db)}), but not in split {where}", highlight=False,
-        )  # fmt: skip
+            f"({decibels(spread.advantage_db)}), but not in split {where}"
+        )
     if len(result.flips) > FLIPS_SHOWN:
-        console.print(f"and {len(result.flips) - FLIPS_SHOWN} more flips: --csv lists all")
+        say(f"and {len(result.flips) - FLIPS_SHOWN} more flips: --csv lists all")
     settled = len(result.spreads) - len(result.unsettled)
-    console.print(
-        f"{len(result.spreads)} comparisons: {len(result.flips)} with another verdict in some split; {settled} with an "
-        f"interval on one side of zero, {len(result.unsettled)} not settled by these inputs."
+    say(
+        f"{counted(len(result.spreads), 'comparison')}: {len(result.flips)} with another verdict in some split; "
+        f"{settled} with an interval on one side of zero, {len(result.unsettled)} not settled by these inputs."
     )
 
 
@@ -161,7 +181,7 @@ def stability_table(result: Stability) -> Table:
         places[spread.layer, spread.bits].append(spread)
     for (layer, bits), mine in places.items():
         table.add_row(
-            layer if len(mine) == 1 else f"{layer} ({len(mine)} chunks)", str(bits),
+            escape(layer if len(mine) == 1 else f"{layer} ({len(mine)} chunks)"), str(bits),
             _range([s.advantage_db for s in mine]), _range([v for s in mine for v in s.split_db]),
             _range([v for s in mine for v in (s.low_db, s.high_db)]), _range([v for s in mine for v in s.held_out_db]),
             str(sum(len(s.flips) for s in mine)), chance([s.flip_probability for s in mine], result.resamples),

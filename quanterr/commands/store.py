@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import QuanterrError, StoreError
-from .terminal import console, guarded, require_results
+from .terminal import console, counted, guarded, require_folders, require_results, say
 
 if TYPE_CHECKING:
     from ..store import Run, Store
@@ -45,8 +46,11 @@ def ls(file: File) -> None:
         if runs:
             console.print(table)
         else:
-            console.print(f"{file} holds no finished run: run the same `quanterr certify` again to finish it")
-        console.print(f"{len(store):,} results, {decimal(file.stat().st_size)} on disk; {_leftover(*store.unused())}")
+            say(f"{file} holds no finished run: run the same `quanterr certify` again to finish it")
+        if len(store):
+            say(
+                f"{counted(len(store), 'result')}, {decimal(file.stat().st_size)} on disk; {_leftover(*store.unused())}"
+            )
 
 
 def export(
@@ -66,6 +70,7 @@ def export(
             from ..models.packages import require
 
             require("pyarrow", "pyarrow", "pip install quanterr[parquet], or write --csv")
+        require_folders(csv, parquet)
         runs = {r.id: r for r in store.runs()}
         chosen = max(runs, default=0) if run is None else run
         if chosen not in runs:
@@ -80,7 +85,7 @@ def export(
                     write(path, index=False)
                 except OSError as error:
                     raise QuanterrError(f"cannot write {path}: {error.strerror or error}") from error
-                console.print(f"{len(frame):,} records: {path}")
+                say(f"{counted(len(frame), 'record')}: {path}")
 
 
 def gc(
@@ -97,18 +102,18 @@ def gc(
         for number in forget or ():
             if number not in runs:
                 raise StoreError(f"{file} has no run {number}: `quanterr store ls {file}` lists them")
-            console.print(f"run {number} will be forgotten: {runs[number].title}, finished {runs[number].created}")
+            say(f"run {number} will be forgotten: {runs[number].title}, finished {runs[number].created}")
         count, size = store.unused(forget or ())
         if not count and not forget:
-            console.print(f"nothing to remove: every one of {len(store):,} results is used by a finished run")
+            say(f"nothing to remove: a finished run uses each of the {counted(len(store), 'result')}")
             return
-        console.print(f"{count:,} of {len(store):,} results would be removed ({decimal(size)})")
+        say(f"{count:,} of {counted(len(store), 'result')} would be removed ({decimal(size)})")
         if not yes and not _agreed():
-            console.print("nothing was removed; pass --yes to remove")
+            say("nothing was removed; pass --yes to remove")
             return
         before = file.stat().st_size
         count, _ = store.collect(forget or ())
-        console.print(f"{count:,} results removed, {decimal(max(0, before - file.stat().st_size))} given back")
+        say(f"{counted(count, 'result')} removed, {decimal(max(0, before - file.stat().st_size))} given back")
 
 
 def _line(run: Run) -> list[str]:
@@ -117,7 +122,7 @@ def _line(run: Run) -> list[str]:
     whole = len(bits) > 2 and bits == list(range(bits[0], bits[-1] + 1))
     compared = ",".join(map(str, bits)) if bits else ",".join(dict.fromkeys(str(r["method"]) for r in records))
     return [
-        str(run.id), run.created[:16], run.title, str(len({r["layer"] for r in records})),
+        str(run.id), run.created[:16], escape(run.title), str(len({r["layer"] for r in records})),
         f"{bits[0]}-{bits[-1]}" if whole else compared, f"{sum(r['rows'] for r in records):,}",
         f"{sum(r['open_rows'] for r in records):,}", decimal(run.size),
     ]  # fmt: skip

@@ -12,16 +12,16 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from ..errors import CertificateFileError
 from ..execution.workers import InlineExecutor, workers
 from ..proofs.certificates import SUFFIX, content_hash
 from ..proofs.verifying import Verification
 from ..proofs.verifying import verify as verify_file
-from .terminal import INTERRUPTED, console
+from .terminal import INTERRUPTED, console, counted, say, say_error
 
 UNREADABLE, REFUTED = 1, 3
 FAILURES_SHOWN = 5
@@ -57,20 +57,20 @@ def verify(
             try:
                 result = future.result()
             except CertificateFileError as error:
-                _say_error(str(error))
+                say_error(str(error))
                 worst = worst or UNREADABLE
                 continue
             _present(result)
             if not result.holds:
                 worst = REFUTED
     except CertificateFileError as error:
-        _say_error(str(error))
+        say_error(str(error))
         worst = UNREADABLE
     except BrokenExecutor:
-        _say_error("a worker process died, probably for lack of memory: check the rest with fewer --jobs")
+        say_error("a worker process died, probably for lack of memory: check the rest with fewer --jobs")
         worst = UNREADABLE
     except KeyboardInterrupt:
-        _say_error("interrupted: nothing is concluded about the file that was being checked")
+        say_error("interrupted: nothing is concluded about the file that was being checked")
         worst = INTERRUPTED
     raise typer.Exit(worst)
 
@@ -114,43 +114,45 @@ def _expanded(files: list[Path]) -> Iterator[Path]:
 def _present(result: Verification) -> None:
     certificate = result.certificate
     chunks = len(certificate.chunks)
-    console.print(
-        f"[bold]{result.path}[/]\nlayer {certificate.layer} of {certificate.title or 'an unnamed run'}: "
-        f"{certificate.weight.shape[0]} rows × {certificate.weight.shape[1]} columns in {chunks} "
-        f"chunk{'s' * (chunks != 1)}, Grams of {certificate.samples:,} input vectors",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    console.print(
+    say(
+        Text(str(result.path), style="bold"),
+        f"\nlayer {certificate.layer} of {certificate.title or 'an unnamed run'}: "
+        f"{counted(certificate.weight.shape[0], 'row')} × {counted(certificate.weight.shape[1], 'column')} in "
+        f"{counted(chunks, 'chunk')}, {'Gram' if chunks == 1 else 'Grams'} of "
+        f"{counted(certificate.samples, 'input vector')}",
+        soft_wrap=True,
+    )
+    say(
         f"  identity {result.identity}\n  weight   {content_hash(certificate.weight)}\n  written by "
         + ", ".join(f"{name} {version}" for name, version in certificate.versions.items()),
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        soft_wrap=True,
+    )
     if certificate.damping:
-        console.print(f"  note: {certificate.damping:.3g} was added to the Gram diagonal")
+        say(f"  note: {certificate.damping:.3g} was added to the Gram diagonal")
     if not result.holds:
         for failure in result.failures[:FAILURES_SHOWN]:
-            _say_error(failure)
+            say_error(failure)
         more = len(result.failures) - FAILURES_SHOWN
-        console.print(f"[bold red]REFUTED[/]: {len(result.failures)} claims are false" + f", {more} more" * (more > 0))
+        console.print(
+            f"[bold red]REFUTED[/]: {counted(len(result.failures), 'false claim')}" + f", {more} more" * (more > 0)
+        )
         return
     console.print(_table(result))
     rows, searched = result.row_bounds, result.search_rows
     duals = sum(s.rows for s in result.sums.values() if s.dual is not None)
-    console.print(f"Proven here, exactly: the error achieved in {rows:,} row problems, and a dual bound in {duals:,}.")
+    say(f"Proven here, exactly: the error achieved in {rows:,} row problems, and a dual bound in {duals:,}.")
     if result.float_rows:
-        console.print(
+        say(
             f"Of these bounds {result.float_rows:,} rest on blocks or intervals, checked in float64 with every "
             "rounding accounted for (`quanterr verify --exactly`: in fractions)."
         )
     if searched and not result.rerun:
-        console.print(
-            f"Needs a rerun: the claimed lower values of {searched:,} row problems (`quanterr verify --rerun`)."
-        )
+        say(f"Needs a rerun: the claimed lower values of {searched:,} row problems (`quanterr verify --rerun`).")
     elif searched:
-        console.print(f"Searched again: the claimed lower values of {searched:,} row problems agree.")
+        say(f"Searched again: the claimed lower values of {searched:,} row problems agree.")
     if result.scales:
         how = "searched again" if result.rerun else "which need a rerun"
-        console.print(f"For every scale: {result.scales:,} bounds at single scales ({how}) and what follows from them.")
+        say(f"For every scale: {result.scales:,} bounds at single scales ({how}) and what follows from them.")
 
 
 def _table(result: Verification) -> Table:
@@ -179,7 +181,8 @@ def _cell(verdicts: list[tuple[str, float]], names: tuple[str, ...]) -> str:
     for outcome in names:
         ratios = [ratio for name, ratio in verdicts if name == outcome]
         if ratios:
-            margin = "" if outcome == "undecided" else f" {10 * math.log10(min(ratios)):.2f} dB"
+            # rounded down: at least so many
+            margin = "" if outcome == "undecided" else f" {math.floor(1000 * math.log10(min(ratios))) / 100:.2f} dB"
             lines.append(f"{len(ratios)} {outcome}{margin}")
     return "\n".join(lines)
 
@@ -190,7 +193,3 @@ def _live_progress(name: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("check", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _say_error(message: str) -> None:
-    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)

@@ -75,7 +75,7 @@ class Recipe:
             raise InputError(f"method {self.method!r}: begin with a pruner ({', '.join(PRUNERS)})")
         if last in QUANTIZERS:
             if self.bits is None:
-                raise InputError(f"method {self.method!r} quantises: say to how many bits")
+                raise InputError(f"method {self.method!r} quantises: say to how many bits, such as bits=4 (--bits 4)")
             codes_range(self.bits)
             if len(self.steps) > 1 and last not in ZERO_KEEPING:
                 raise InputError(

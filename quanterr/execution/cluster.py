@@ -168,6 +168,8 @@ def connected(address: str) -> Iterator[ClusterExecutor]:
 
     distributed = require("distributed", "distributed", "pip install quanterr[dask]")
     try:
+        # parsed first: a client that failed to start says so again, with a traceback, when it is collected
+        distributed.comm.resolve_address(address)
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise QuanterrError(

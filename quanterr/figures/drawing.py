@@ -50,7 +50,7 @@ def draw_all(folder: str | Path, *, data: str | Path | None = None, model: Any =
     try:
         captions.write_text(write_captions(points, published, sparsity), encoding="utf-8")
     except OSError as error:
-        raise QuanterrError(f"cannot write {captions}: {error.strerror}; choose another --out") from error
+        raise QuanterrError(f"cannot write {captions}: {error.strerror}; choose another folder") from error
     return [*written, captions]
 
 

@@ -62,5 +62,5 @@ def _sentence(what: str, mask: NDArray[np.bool_], name: Callable[[tuple[int, lis
         parts.append(f"group {group}: {listed}" if len(mask) > 1 else listed)
     separator = "; " if len(mask) > 1 else ", "
     tail = f"{separator}…" if len(groups) > SHOWN else ""
-    unit = "" if len(mask) > 1 else "column "
+    unit = "" if len(mask) > 1 else "column " if mask.sum() == 1 else "columns "
     return f"{what}: {unit}{separator.join(parts)}{tail} ({int(mask.sum())} of {mask.size} columns)"

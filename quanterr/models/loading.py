@@ -56,7 +56,7 @@ def load_model(text: str, **arguments: Any) -> Any:
     nn = require("torch.nn", "torch", "pip install quanterr[torch]")
     model = load_object(text, **arguments)
     if not isinstance(model, nn.Module):
-        raise InputError(f"{text!r} gives a {type(model).__name__}, expected a torch.nn.Module")
+        raise InputError(f"{text!r} gives an object of type {type(model).__name__}, expected a torch.nn.Module")
     return model
 
 

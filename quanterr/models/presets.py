@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -41,7 +42,9 @@ def preset(name: str) -> Preset:
         An unknown name, with the list of those that exist.
     """
     if name not in PRESETS:
-        raise InputError(f"no preset is called {name!r}: choose one of {', '.join(PRESETS)}")
+        close = get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {close[0]!r}? There are" if close else "choose one of"
+        raise InputError(f"no preset is called {name!r}: {hint} {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

@@ -17,6 +17,8 @@ from .style import COLOURS, MARKERS, STYLE
 
 #: More layers than this are told apart in the table, not in a legend.
 LEGEND_LAYERS = 12
+#: Characters of a name that fit into the legend of an empty panel; inches that a longer one takes beside all panels.
+PANEL_CHARACTERS, CHARACTER = 28, 0.075
 
 
 def figure_4(report: Report) -> Figure:
@@ -34,8 +36,11 @@ def figure_4(report: Report) -> Figure:
     one_pair = {place[1:] for place in places} == {(Method.QUANTIZATION.value, Method.PRUNING.value)}
     across = max(1, min(4, len(places)))
     down = max(1, math.ceil(len(places) / across))
+    longest = max(map(len, layers), default=0)
+    inside = len(places) < across * down and longest <= PANEL_CHARACTERS
+    beside = 0.0 if inside or len(layers) > LEGEND_LAYERS else 0.4 + CHARACTER * longest
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.7 * across + 0.4, 2.75 * down + 0.9), layout="constrained")
+        figure = Figure(figsize=(2.7 * across + 0.4 + beside, 2.75 * down + 0.9), layout="constrained")
         axes = figure.subplots(down, across, squeeze=False).ravel()
         for panel, place in zip(axes, places, strict=False):
             bits, *names = place
@@ -55,7 +60,7 @@ def figure_4(report: Report) -> Figure:
         ]
         if len(layers) > LEGEND_LAYERS:
             figure.text(0.99, 0.01, f"{len(layers)} layers", ha="right", color="0.35")
-        elif len(places) < len(axes):
+        elif inside:
             axes[-1].legend(handles=handles, loc="center", frameon=False)
         else:
             figure.legend(handles=handles, loc="outside right center", frameon=False)

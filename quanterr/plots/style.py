@@ -39,5 +39,5 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
             for path in paths:
                 figure.savefig(path, dpi=160, metadata=undated[path.suffix])
     except OSError as error:
-        raise QuanterrError(f"cannot write the figure {base}: {error.strerror}; choose another --figure") from error
+        raise QuanterrError(f"cannot write the figure {base}: {error.strerror}; choose another place") from error
     return paths

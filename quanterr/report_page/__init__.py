@@ -22,7 +22,7 @@ from string import Template
 from ..errors import QuanterrError
 from ..results.judging import mask_cost, winners
 from ..results.report import SPELT, Record, Report
-from ..results.table import storage
+from ..results.table import processor_seconds, storage
 from .heat import table
 from .layers import LayerPage, columns_of, layer_pages
 from .payload import payload
@@ -119,12 +119,18 @@ def _summary(report: Report, layers: list[LayerPage]) -> str:
     aside = (
         f" {here:,} of the undecided ones are decided at the scale of the run, open for other scales." if here else ""
     )
+    scope = "a whole layer" if whole == len(layers) else "one chunk of columns"
+    if 0 < whole < len(layers):
+        scope += f" (or of a whole layer: {whole:,} of the layers)"
     return (
-        f"<ul class='tiles'>{tiles}</ul><p class='summary'>{len(found):,} comparisons of {len(layers):,} layers, "
-        "each of one chunk "
-        f"of columns (or of a whole layer: {whole:,} of the layers){where}.{aside} {rows:,} row problems, {proof}; "
-        f"{sum(record.seconds for record in report.records):,.0f} processor seconds.</p>"
+        f"<ul class='tiles'>{tiles}</ul><p class='summary'>{_counted(len(found), 'comparison')} of "
+        f"{_counted(len(layers), 'layer')}, each of {scope}{where}.{aside} {_counted(rows, 'row problem')}, {proof}; "
+        f"{processor_seconds(sum(record.seconds for record in report.records))}.</p>"
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _lead(report: Report) -> str:

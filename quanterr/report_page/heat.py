@@ -44,7 +44,7 @@ def _body(index: int, layer: LayerPage, columns: list[Column], interactive: bool
     name = breakable(layer.name)
     if interactive:
         name = f"<button type='button' aria-expanded='false'>{name}</button>"
-    kurtosis = "" if layer.facts is None or layer.facts.kurtosis is None else f"{layer.facts.kurtosis:.3g}"
+    kurtosis = "" if layer.facts is None or layer.facts.kurtosis is None else f"{layer.facts.kurtosis:#.3g}".rstrip(".")
     scope = "layer" if layer.whole else f"{layer.chunks} chunk{'' if layer.chunks == 1 else 's'}"
     cells = "".join(_cell(layer.duels.get(column, [])) for column in columns)
     records = layer.records

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass
 
 from ..contestants import Method
 from ..results.report import SPELT, Duel, LayerFacts, Record, Report
 
+#: Where the name of a layer may break: after a dot, and after an underscore between words.
+BREAKS = re.compile(r"(?<=\.)(?=.)|(?<=[^._]_)(?=[^_])")
 EQUAL_STORAGE = (Method.QUANTIZATION.value, Method.PRUNING.value)
 
 
@@ -91,5 +94,5 @@ def _page(name: str, facts: LayerFacts | None, by_column: dict[Column, list[Duel
 
 
 def breakable(name: str) -> str:
-    """HTML: the name of a layer that breaks after its dots rather than in a word; copied, it is the name."""
-    return f"<span>{html.escape(name).replace('.', '.<wbr>')}</span>"
+    """HTML: the name of a layer that breaks after dots and between words, not in one; copied, it is the name."""
+    return f"<span>{BREAKS.sub('<wbr>', html.escape(name))}</span>"

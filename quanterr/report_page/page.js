@@ -205,8 +205,8 @@ function recordTable(layer, at) {
     return make("tr", {}, make("th", { scope: "row" }, scopeOf(layer, cell, i)), td(pick(cell.columns, i)),
       td(verdictText(at, cell, i), "words"), td(dB(cell.margin[i])), ...sides);
   });
-  const caption = make("caption", {}, `${layer.name}${typeof data.bits[at] === "number" ? " at" : ","} ${data.labels[at]}; `,
-    layer.whole ? "all columns together: a claim about the layer." : "each verdict speaks of its chunk alone.");
+  const caption = make("caption", {}, make("span", {}, `${layer.name}${typeof data.bits[at] === "number" ? " at" : ","} ${data.labels[at]}; `,
+    layer.whole ? "all columns together: a claim about the layer." : "each verdict speaks of its chunk alone."));
   return make("table", { class: "records" }, caption, head, make("tbody", {}, ...rows));
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
@@ -208,7 +208,9 @@ class Report(Drawn):
         """
         import pandas as pd
 
-        frame = pd.DataFrame([asdict(r) | {"snr_db": r.snr_db, "snr_limit_db": r.snr_limit_db} for r in self.records])
+        names = [*(field.name for field in fields(Record)), "snr_db", "snr_limit_db"]
+        rows = [asdict(r) | {"snr_db": r.snr_db, "snr_limit_db": r.snr_limit_db} for r in self.records]
+        frame = pd.DataFrame(rows, columns=names)
         first = ["layer", "chunk", "bits", "method", "rows", "columns", "energy", "error_upper", "error_lower"]
         first += ["snr_db", "snr_limit_db", "status", "seconds"]
         return frame[first + [c for c in frame.columns if c not in first]]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import zip_longest
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from ..contestants import COMPOUND, LAYER, Method
+from .columns import aligned
 from .judging import Winner, mask_cost, winners
 from .report import SPELT, Duel, Outcome, Record, Report, decibels
 
@@ -46,31 +45,9 @@ def _layers(report: Report, width: int) -> RenderableType:
         heads.insert(0, "chunks")
         for layer, row in rows.items():
             row.insert(0, [str(len(cells[layer, columns[0]]))])
-    sizes = [len(head) for head in heads]
-    for row in rows.values():
-        sizes = [max(size, *map(_length, lines)) for size, lines in zip(sizes, row, strict=True)]
-    names = max(len("layer"), *map(len, rows))
-    room = min(names, max(0, width - sum(sizes) - len(sizes)))
-    gap = 2 if room == names and names + sum(sizes) + 2 * len(sizes) <= width else 1
-    lines = [_title(report), "", _line("layer" if room >= len("layer") else "", room, heads, sizes, gap)]
-    lines.append("─" * (room + sum(sizes) + gap * len(sizes)))
-    for layer, row in rows.items():
-        if len(layer) > room:
-            lines.append(escape(layer))
-        for number, parts in enumerate(zip_longest(*row, fillvalue="")):
-            lines.append(_line(layer if number == 0 and len(layer) <= room else "", room, parts, sizes, gap))
+    lines = [_title(report), "", *aligned("layer", heads, rows.items(), width)]
     lines += ["", _caption(report, found)]
     return Group(*(Text.from_markup(line) for line in lines))
-
-
-def _line(name: str, room: int, parts: Iterable[str], sizes: list[int], gap: int) -> str:
-    """A name to the left, everything else to the right of its column."""
-    filled = (" " * (gap + size - _length(part)) + part for part, size in zip(parts, sizes, strict=True))
-    return escape(name) + " " * (room - len(name)) + "".join(filled)
-
-
-def _length(markup: str) -> int:
-    return Text.from_markup(markup).cell_len
 
 
 def _title(report: Report) -> str:
@@ -82,7 +59,8 @@ def _title(report: Report) -> str:
 
 
 def _caption(report: Report, found: list[Winner]) -> str:
-    parts = ["proven for every chunk counted; ? = undecided, by so many dB at most"]
+    counted = "layer" if _whole(report) else "chunk counted"
+    parts = [f"proven for every {counted}; ? = undecided, by so many dB at most"]
     if any(winner.at_scale for winner in found):
         parts.append("( ) = better at this scale; open for other scales")
     if (cost := mask_cost(report.records)) is not None:
@@ -167,10 +145,16 @@ def summary(report: Report) -> str:
     proof = "every optimum proven by search" if open_rows == 0 else f"{open_rows:,} left open, between proven bounds"
     where = "layer × chunk × bits" if report.widths else "layer × chunk"
     return (
-        f"{len(found)} comparisons ({where}): {', '.join(_counts(report, found))}. "
-        f"{rows:,} row problems, {proof}; {sum(r.seconds for r in report.records):.0f} processor seconds. "
+        f"{len(found):,} comparison{'s' * (len(found) != 1)} ({where}): {', '.join(_counts(report, found))}. "
+        f"{rows:,} row problem{'s' * (rows != 1)}, {proof}; "
+        f"{processor_seconds(sum(r.seconds for r in report.records))}. "
         + ("Each verdict is about a whole layer." if _whole(report) else "A chunk's verdict speaks of the chunk alone.")
     ) + _layer_budget(report)
+
+
+def processor_seconds(seconds: float) -> str:
+    """`1,250 processor seconds`, `0.04 processor seconds`."""
+    return f"{seconds:,.0f} processor seconds" if seconds >= 10 else f"{seconds:.2g} processor seconds"
 
 
 def _layer_budget(report: Report) -> str:

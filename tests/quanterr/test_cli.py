@@ -15,6 +15,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+import quanterr
 from quanterr.cli import app
 
 ROOT = Path(__file__).parent.parent.parent
@@ -134,7 +135,17 @@ NETWORK = ("--model", f"{TINY}:network", "--inputs", f"{TINY}:batches")
         ((), "--preset"),
         ((*NETWORK, "--bits", "0"), "bits = 0"),
         ((*NETWORK, "--bits", "two"), "range such as 2-8"),
+        ((*NETWORK, "--bits", "8-2"), "range such as 2-8"),
+        ((*NETWORK, "--bits", "2-99999999999"), "from 1 to 16"),
         ((*NETWORK, "--scale", "best"), "mse"),
+        ((*NETWORK, "--effort", "utmost"), "--effort 'utmost': choose one of quick, normal, thorough"),
+        ((*NETWORK, "--budget", "none"), "row, both"),
+        ((*NETWORK, "--dual", "square"), "diagonal"),
+        ((*NETWORK, "--contestants", "int4,fp5"), "fp5"),
+        ((*NETWORK, "--preset", "minilm-l6"), "leave one of them out"),
+        (("--preset", "efficientnet-lite"), "did you mean 'efficientnet-lite0'?"),
+        (("--model", f"{TINY}:NAME[/red]", "--inputs", "x"), "NAME[/red]"),
+        ((*NETWORK, "--scheduler", "somewhere"), "missing port"),
         ((*NETWORK, "--device", "cuda:99"), "cuda"),
     ],
 )
@@ -144,18 +155,61 @@ def test_one_clear_line(arguments: tuple[str, ...], message: str, tmp_path: Path
     assert failed.stderr.startswith("error: "), failed.stderr
     assert message.lower() in failed.stderr.lower()
     assert len(failed.stderr.strip().splitlines()) == 1, failed.stderr
+    assert not list(tmp_path.iterdir()), "nothing half-made is left"
+
+
+@pytest.mark.parametrize("option", ["--effort", "--refine", "--scale", "--budget", "--dual"])
+def test_words_are_checked_before_anything_is_loaded(option: str, tmp_path: Path) -> None:
+    failed = here("certify", "--model", "no.such:network", "--inputs", "x", "--out", tmp_path / "s", option, "other")
+    assert f"{option} 'other': choose one of" in failed.stderr
+
+
+def test_square_brackets_are_no_markup(tmp_path: Path) -> None:
+    for name in ("[/red]", "[bold]x"):
+        assert (
+            here("show", name).stderr
+            == f"error: {name} does not exist: pass the file that `quanterr certify --out` wrote\n"
+        )
+    folder = tmp_path / "[torch]"
+    done = certify_tiny(folder / "s", "--figure", folder / "f", "--chunk", 0)
+    assert f"`quanterr show {folder / 's'}`" in " ".join(done.stdout.split())
+    for output in (done.stdout, here("show", folder / "s").stdout):
+        assert "proven for every layer" in output
+        assert "Each verdict is about a whole layer." in output
+    assert "[torch]" in here("store", "export", folder / "s", "--csv", folder / "t.csv").stdout
+
+
+def test_reading_leaves_an_empty_file_empty(tmp_path: Path) -> None:
+    empty = tmp_path / "s"
+    empty.touch()
+    for command in (("show",), ("report",), ("store", "ls"), ("store", "gc")):
+        failed = here(*command, empty)
+        assert failed.exit_code == 1
+        assert "is empty" in failed.stderr
+    assert empty.stat().st_size == 0
+    assert "is a folder" in here("show", tmp_path).stderr
+
+
+def test_version() -> None:
+    assert here("--version").stdout == f"quanterr {quanterr.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["certify", "compare", "compress", "stability", "scan"])
+def test_help_shows_globs_whole(command: str) -> None:
+    shown = here(command, "--help").stdout
+    assert "*.conv*" in shown or "blocks.*.conv_pw" in shown or "head:keep" in shown
 
 
 def test_unwritable_output_is_noticed_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     failed = certify_tiny(tmp_path / "file" / "s")
     assert failed.returncode == 1
-    assert "choose another --out" in failed.stderr
+    assert "choose another file" in failed.stderr
     assert "loading" not in failed.stdout
     assert "choose another folder" in certify_tiny(tmp_path / "s", "--certificates", tmp_path / "file").stderr
     foreign = tmp_path / "notes.txt"
     foreign.write_text("mine " * 999)
-    assert "choose another --out" in certify_tiny(foreign).stderr
+    assert "choose another file" in certify_tiny(foreign).stderr
     assert foreign.read_text() == "mine " * 999
 
 

@@ -70,3 +70,10 @@ def test_the_page_needs_a_place(tmp_path: Path) -> None:
 def test_a_missing_side_is_named() -> None:
     with pytest.raises(QuanterrError, match=r"layer layer, chunk 0, 4 bits: no record of.*pruning"):
         Report((BASE,)).verdicts()
+
+
+def test_nothing_has_the_same_columns() -> None:
+    nothing = Report(())
+    assert nothing.to_frame().empty
+    assert {"layer", "bits", "snr_db", "error_lower_any_scale"} <= set(nothing.to_frame().columns)
+    assert nothing.verdicts().empty

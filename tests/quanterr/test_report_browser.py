@@ -18,6 +18,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return network().to_html(tmp_path_factory.mktemp("page") / "report.html")
 
 
+#: Colours of the cells of the heat map.
+SHADES = "[...document.querySelectorAll('.heat td[class]')].map(e => getComputedStyle(e).backgroundColor)"
+
+
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def page(request: pytest.FixtureRequest, browser: Browser, path: Path) -> Iterator[Browser]:
     """The page, freshly loaded; whatever a test does, nothing may fail, be logged or be fetched."""
@@ -208,4 +212,11 @@ def test_print_and_dark(browser: Browser, path: Path, tmp_path: Path) -> None:
     browser.pdf(tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     assert browser.run("document.querySelectorAll('#snr svg').length") == len(BITS), "plots are drawn for print"
+    browser.call(
+        "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
+    )
+    on_paper = browser.run(SHADES)
+    browser.call("Emulation.setEmulatedMedia", media="")
+    browser.open(path, *DESKTOP)
+    assert on_paper == browser.run(SHADES), "paper is light"
     assert not browser.problems

@@ -1,5 +1,6 @@
 """Scans of weights: against plain numpy, the same from every source, small in memory, clear about bad input."""
 
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -27,6 +29,7 @@ from quanterr.scan import (
     scan_frame,
 )
 from quanterr.scan.formats import floats
+from quanterr.scan.table import summary_table, tensor_table
 
 FACTS = {2: 8.873, 3: 15.985, 4: 28.350, 5: 51.771}
 
@@ -408,7 +411,7 @@ def test_command(app: Typer, tmp_path: Path, expected: list[object]) -> None:
     csv = tmp_path / "records.csv"
     run = CliRunner().invoke(app, ["scan", str(path), "--csv", str(csv)], env={"COLUMNS": "160"})
     assert run.exit_code == 0, run.output
-    for word in ("body.weight", "40x300", "Weights alone", "4 weight tensors", "28.4", "4 of 4"):
+    for word in ("body.weight", "40x300", "Weights alone", "4 weight tensors", "28.4", "4/4"):
         assert word in run.output
     table = pd.read_csv(csv, keep_default_na=False, na_values=[""])
     assert len(table) == len(expected)
@@ -433,7 +436,7 @@ def test_parquet(app: Typer, tmp_path: Path) -> None:
     [
         (["gone.safetensors"], "does not exist"),
         (["W", "--bits", "two"], "write a range such as 2-8"),
-        (["W", "--bits", "2-20"], "bits = 17"),
+        (["W", "--bits", "2-20"], "bits = 20"),
         (["W", "--bits", "8-2"], "write a range such as 2-8"),
         (["W", "--bits", "2,3", "--show-bits", "4"], "--show-bits 4 is not among"),
         (["W", "--csv", "no/such/folder.csv"], "does not exist: make it"),
@@ -445,3 +448,16 @@ def test_command_refuses(app: Typer, tmp_path: Path, arguments: list[str], messa
     run = CliRunner().invoke(app, ["scan", *(str(path) if a == "W" else a for a in arguments)])
     assert run.exit_code == 1
     assert message in run.stderr
+
+
+def test_tables_fit_a_narrow_terminal() -> None:
+    name = "encoder.layer.11.attention.output.dense.weight"
+    rng = np.random.default_rng(0)
+    records = list(scan({name: rng.standard_t(3, size=(30, 40)), "b[red]": rng.normal(size=(30, 40))}, (2, 4, 8)))
+    console = Console(width=80, file=io.StringIO())
+    console.print(tensor_table(records, 4, 80), summary_table(records, 80))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    assert f"{name} 30x40" in lines
+    assert any(line.startswith("b[red] 30x40") for line in lines)
+    assert any(line.split()[:2] == ["quantisation", "better"] for line in lines)

@@ -349,7 +349,7 @@ def test_command(tmp_path: Path) -> None:
     assert "4 disjoint parts of 48 independent calibration inputs" in (tmp_path / "r.html").read_text()
     grouped = RUNNER.invoke(app, ["stability", *options, "--group", "16"])
     assert grouped.exit_code == 1
-    assert "4 splits of 3 parts (3 inputs)" in " ".join(grouped.output.split())
+    assert "--splits 4: the inputs make 3 parts" in " ".join(grouped.output.split())
     poisoned = ["--model", TINY[1], "--inputs", "tests.quanterr.tiny:poisoned_batches", "--out", out]
     failed = RUNNER.invoke(app, ["stability", *poisoned])
     assert failed.exit_code == 1
@@ -363,7 +363,7 @@ def test_flips_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert result.exit_code == 0, result.output
     text = " ".join(result.output.split())
     assert "flip: toy, chunk 0, 3 bits:" in text
-    assert "1 comparisons: 1 with another verdict in some split; 0 with an interval on one side of zero" in text
+    assert "1 comparison: 1 with another verdict in some split; 0 with an interval on one side of zero" in text
 
 
 def test_searches_share_nothing_between_samples() -> None:

@@ -52,7 +52,7 @@ def test_open_rows_count_only_for_the_search_that_left_them(tmp_path: Path) -> N
 def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("not a database " * 100)
-    with pytest.raises(StoreError, match="not a store; choose another --out"):
+    with pytest.raises(StoreError, match="not a store; choose another file"):
         Store(text)
     assert text.read_text() == "not a database " * 100
     other = tmp_path / "other.sqlite"
@@ -71,7 +71,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match=r"version 99.*choose another --out"):
+    with pytest.raises(StoreError, match=r"version 99.*choose another file"):
         Store(path)
 
 

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from quanterr import Layer, Store, StoreError, certify, verify
 from quanterr.cli import app
 from quanterr.proofs.certificates import file_name, read, write
+from quanterr.store import require_place
 
 from .conftest import make_layer
 from .test_store import KEYS, result, same
@@ -104,7 +105,7 @@ def test_commands(tmp_path: Path) -> None:
     assert "nothing was removed; pass --yes" in words(dry.stdout)
     with Store(path) as store:
         assert store.unused()[0] == 1
-    assert "1 results removed" in words(run("store", "gc", path, "--yes").stdout)
+    assert "1 result removed" in words(run("store", "gc", path, "--yes").stdout)
     assert "nothing to remove" in words(run("store", "gc", path, "--yes").stdout)
     assert "run 1 will be forgotten" in words(run("store", "gc", path, "--forget", 1).stdout)
     assert len(Store(path).runs()) == 2
@@ -116,7 +117,7 @@ def test_commands(tmp_path: Path) -> None:
         (("ls", "absent"), "does not exist"),
         (("ls", "notes.txt"), "not a store"),
         (("gc", "notes.txt", "--yes"), "not a store"),
-        (("export", "s", "--csv", "no/folder/t.csv"), "cannot write"),
+        (("export", "s", "--csv", "no/folder/t.csv"), "does not exist: make it"),
         (("export", "s"), "nothing to write"),
         (("export", "s", "--csv", "t.csv", "--run", "9"), "no run 9"),
         (("gc", "s", "--forget", "9", "--yes"), "no run 9"),
@@ -374,10 +375,14 @@ def test_a_folder_that_may_not_be_written() -> None:
 def _as_nobody(folder: Path) -> None:
     if os.geteuid() == 0:
         os.seteuid(65534)
-    with pytest.raises(StoreError, match=r"can be written|choose another --out"):
+    with pytest.raises(StoreError, match=r"can be written|choose another file"):
         Store(folder / "new")
-    with pytest.raises(StoreError, match=r"can be written|read-only"):
+    with pytest.raises(StoreError, match="read-only"):
         Store(folder / "s").put([(KEYS[0], result(0))], "search")
-    failed = run("certify", "--preset", "nothing", "--out", folder / "new")
+    with Store(folder / "s") as published:
+        assert [run.title for run in published.runs()] == ["run one", "run two"]
+    with pytest.raises(StoreError, match="read-only"):
+        require_place(folder / "s")
+    failed = run("certify", "--model", "no.such:network", "--inputs", "x", "--out", folder / "new")
     assert failed.exit_code == 1
-    assert "can be written" in words(failed.stderr)
+    assert "cannot be written: Permission denied; choose another file" in words(failed.stderr)
