@@ -24,6 +24,7 @@ from .execution.running import Outcome, Progress, run
 from .execution.workers import workers
 from .gram_scale import RULES, gram_scales
 from .layer_budget import LayerBudgets, Side, layer_wide
+from .layers.layer import require_layers
 from .layers.rank import rank_note
 from .plan import raised, units
 from .proofs.archive import require_writable
@@ -132,7 +133,7 @@ def certify(
     Raises
     ------
     QuanterrError
-        Bad bits, chunk, scale or dual, or a folder that cannot be written.
+        Bad bits, chunk, scale or dual, no layers or two of the same name, or a folder that cannot be written.
     ChunkRefused
         Rows that `bounds` refuses (layer, chunk and rows are named), after everything else is solved and stored.
     """
@@ -155,8 +156,7 @@ def certify(
     began = time.monotonic()
     until = math.inf if minutes is None else began + 60 * minutes
     layers = list(layers)
-    if not layers:
-        raise QuanterrError("no layers given: nothing to certify")
+    require_layers(layers)
     with workers(executor, jobs) as pool:
         scales = gram_scales(layers, rivals, store, pool, progress) if scale == "gram" else {}
         plan = [unit for one in layers for unit in units(one, rivals, chunk, scales.get(one.name, scale), search)]

@@ -16,6 +16,7 @@ from .contestants import Method, codes_range
 from .errors import ChunkRefused, InputError
 from .execution.running import Progress, run
 from .execution.workers import workers
+from .layers.layer import require_layers
 from .resampling import FEWEST, Resamples, advantage, bias, needed
 from .results.report import Outcome
 from .results.spread import REFUSED, Spread, Stability
@@ -79,8 +80,10 @@ def stability(
     Raises
     ------
     InputError
-        Fewer inputs than splits, or than four; layers with different parts or the same name; no layers, no bits; a
-        level outside 0 … 1, an unknown scale.
+        Fewer inputs than splits, or than four; layers with different parts; no bits; a level outside 0 … 1, an
+        unknown scale.
+    LayerError
+        No layers, or two of the same name.
     QuanterrError
         As for `certify`. A chunk that a split refuses (dependent inputs, say) is named in `Stability.refused`.
     """
@@ -129,11 +132,7 @@ def stability(
 
 def _parts(folded: list[LayerFolds], splits: int) -> int:
     """How many parts all layers share, if they can be split and resampled."""
-    if not folded:
-        raise InputError("no layers given: nothing to solve")
-    names = [one.layer.name for one in folded]
-    if len(set(names)) < len(names):
-        raise InputError(f"two layers have one name: {sorted(n for n in set(names) if names.count(n) > 1)}")
+    require_layers([one.layer for one in folded])
     counts = {one.sources for one in folded}
     if len(counts) > 1:
         raise InputError("the layers come from different captures: their parts hold different inputs")

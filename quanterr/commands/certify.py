@@ -96,7 +96,9 @@ def certify(
     ] = "undecided",
     minutes: Annotated[
         float | None,
-        typer.Option(min=0, help="Time for what gets more than the quick effort; a second run goes on where it ended."),
+        typer.Option(
+            min=0.01, help="Time for what gets more than the quick effort; a second run goes on where it ended."
+        ),
     ] = None,
     out: StoreOption = Path("quanterr.sqlite"),
     figure: FigureOption = None,
@@ -184,9 +186,9 @@ def certify(
             for note in facts.notes[len(layer.notes) :]:
                 if note != LATE:
                     say(f"  open: {layer.name}: {note}")
-        if open_scales := sum(verdict.at_scale is not None for verdict in report.judged()):
+        if open_scales := sum(bool(duel.at_scale) for duel in report.pairs()):
             hint = "" if scale == "gram" else ": --scale gram may decide them"
-            say(f"{counted(open_scales, 'verdict')} at this scale only, open for others{hint}")
+            say(f"{counted(open_scales, 'comparison')} at this scale only, open for others{hint}")
         if late := sum(LATE in facts.notes for facts in report.layers):
             say(f"{late} of {len(captured)} layers: {LATE}")
         say(

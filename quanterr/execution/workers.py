@@ -14,6 +14,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from ..errors import QuanterrError
+
 
 class InlineExecutor(Executor):
     """Runs each task at once in this process."""
@@ -127,6 +129,11 @@ def workers(executor: Executor | None, jobs: int) -> Iterator[Executor]:
     """Where tasks go: the given executor (or Dask client), or `jobs` local processes (this process when 1).
 
     Local processes stop at once when it is left early.
+
+    Raises
+    ------
+    QuanterrError
+        Fewer than one job.
     """
     if executor is not None:
         from .cluster import adapted
@@ -135,7 +142,9 @@ def workers(executor: Executor | None, jobs: int) -> Iterator[Executor]:
         with threadpool_limits(1):
             yield adapted(executor) or SingleThreaded(executor)
         return
-    if jobs <= 1:
+    if jobs < 1:
+        raise QuanterrError(f"jobs = {jobs} processes: use 1 or more")
+    if jobs == 1:
         with threadpool_limits(1):
             yield InlineExecutor()
         return

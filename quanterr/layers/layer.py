@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,3 +173,19 @@ class Layer:
             yield Piece(
                 np.ascontiguousarray(gram[columns, columns]), np.ascontiguousarray(self.weight[rows, columns]), rows
             )
+
+
+def require_layers(layers: Sequence[Layer]) -> None:
+    """At least one, and names that tell them apart.
+
+    Raises
+    ------
+    LayerError
+        No layers, or two of the same name.
+    """
+    if not layers:
+        raise LayerError("no layers given: nothing to solve")
+    names = [layer.name for layer in layers]
+    if len(set(names)) < len(names):
+        twice = ", ".join(sorted({repr(name) for name in names if names.count(name) > 1}))
+        raise LayerError(f"two layers are called {twice}: give each a name of its own")

@@ -226,6 +226,9 @@ class Report(Drawn):
         QuanterrError
             Quantisation or pruning is missing.
         """
+        known = list(dict.fromkeys(record.method for record in self.records))
+        if pruning != Method.PRUNING and pruning not in known:
+            raise QuanterrError(f"no record of {pruning!r}: there are {', '.join(known)}")
         sides: dict[tuple[str, int, int], dict[str, Record]] = {}
         for record in self.records:
             if record.bits is not None:

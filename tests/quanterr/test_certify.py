@@ -361,6 +361,20 @@ def test_a_budget_of_minutes_ends_the_pass_over_every_scale_too(tmp_path: Path) 
     assert every_scale[-1] == (12, 12)
 
 
+def test_layers_must_be_told_apart_and_someone_must_work() -> None:
+    with pytest.raises(QuanterrError, match="two layers are called 'toy': give each a name of its own"):
+        certify([make_layer(), make_layer(seed=1)])
+    with pytest.raises(QuanterrError, match="no layers given"):
+        certify([])
+    with pytest.raises(QuanterrError, match="jobs = 0 processes: use 1 or more"):
+        certify([make_layer()], jobs=0)
+
+
+def test_a_method_that_nobody_ran_is_no_empty_table() -> None:
+    with pytest.raises(QuanterrError, match="no record of 'typo': there are quantization, pruning"):
+        certify([make_layer()], bits=(2,)).verdicts("typo")
+
+
 def test_a_budget_of_no_minutes_is_refused() -> None:
     wide = make_layer(rows=2, columns=72)
     with pytest.raises(QuanterrError, match="minutes = 0: use a positive number"):
