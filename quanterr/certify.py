@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from functools import partial
@@ -19,6 +19,7 @@ from .contestants import rivals as every_rival
 from .efforts import Effort
 from .efforts import effort as effort_named
 from .errors import ChunkRefused, QuanterrError
+from .every_scale import EveryScalePass, jobs_of, search_scales
 from .execution.running import Outcome, Progress, run
 from .execution.workers import workers
 from .layer_budget import LayerBudgets, Side, layer_wide
@@ -27,8 +28,6 @@ from .plan import parts, raised, units
 from .proofs.archive import require_writable
 from .proofs.evidence import DUALS, write_certificates
 from .results.report import LayerFacts, Record, Report
-from .scale_free import Place as ScalePlace
-from .scale_free import ScaleFree, ScaleFreeJob, search_scales
 from .scaling import SCALES
 from .tally import Tally
 from .units import Unit
@@ -105,10 +104,10 @@ def certify(
     refine : {"undecided", "all"}
         What is worth more than the quick effort: the two sides that can decide an undecided comparison, or everything.
     minutes : float, optional
-        Budget of that refinement, counted from the call: the cheapest units come first, and those in flight when it
-        ends are lost (with one job or an executor, the unit at hand is waited for). The quick pass always runs to the
-        end. Every result is the same whatever the budget; which of them there are is not. Those missing are named in
-        the notes of their layers, and come with a second run on the same `store`.
+        Budget of that refinement and of the pass over every scale, counted from the call: the cheapest units come
+        first, and those in flight when it ends are lost (with one job or an executor, the unit at hand is waited for).
+        The quick pass always runs to the end. Every result is the same whatever the budget; which of them there are is
+        not. Those missing are named in the notes of their layers, and come with a second run on the same `store`.
     store : Store, optional
         Results found there are reused and new ones are kept at once.
     executor : concurrent.futures.Executor, optional
@@ -185,17 +184,10 @@ def certify(
         refusals, late = _improve(solved, chosen, go(chosen, "refining", until))
         remarks += refusals
         late |= whole.late
-        total = sum(unit.rows * len(unit.contestants) for unit in plan)
-
-        def now(doing: str, layer: str) -> None:
-            if progress is not None:
-                progress(Progress(total, total, 0, time.monotonic() - began, None, doing=f"{doing} {layer}"))
-
-        losers = _losers(solved, list(_records(solved, whole)))
-        any_scale, open_scales = search_scales(
-            losers, store, pool, begins=lambda place: now("every scale of", place[0])
-        )
-        remarks += open_scales
+        losers = jobs_of(solved, list(_records(solved, whole)))
+        any_scale = search_scales(losers, store, pool, progress, until)
+        remarks += any_scale.refused
+        late |= any_scale.late
         methods = _methods(rivals)
         records = sorted(_records(solved, whole, any_scale), key=_order(plan, methods))
         open_layers = {record.layer for record in records if "none" in record.evidence}
@@ -206,9 +198,15 @@ def certify(
         if certificates is not None:
             ordered = sorted(rivals, key=lambda rival: (methods.index(rival.method), rival.bits or 0))
             found = {key: {rival: tally.parts[rival] for rival in ordered} for key, tally in solved.items()}
+            total = sum(unit.rows * len(unit.contestants) for unit in plan)
+
+            def begins(layer: str) -> None:
+                if progress is not None:
+                    progress(Progress(total, total, 0, time.monotonic() - began, None, doing=f"certificate of {layer}"))
+
             write_certificates(
-                layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale, title=title, pool=pool,
-                begins=lambda name: now("certificate of", name),
+                layers, chunk, found, Path(certificates), dual=dual, any_scale=any_scale.found, title=title, pool=pool,
+                begins=begins,
             )  # fmt: skip
     return report
 
@@ -241,33 +239,15 @@ def _improve(
 
 
 def _records(
-    solved: dict[Place, Tally], whole: LayerBudgets, any_scale: Mapping[ScalePlace, ScaleFree] | None = None
+    solved: dict[Place, Tally], whole: LayerBudgets, any_scale: EveryScalePass | None = None
 ) -> Iterator[Record]:
+    scales = EveryScalePass() if any_scale is None else any_scale
     by_row: dict[Side, Record] = {}
     for (layer, index), tally in solved.items():
-        known = {rival: free for (*place, rival), free in (any_scale or {}).items() if place == [layer, index]}
+        known = scales.of(layer, index)
         by_row |= {(layer, index, r.method, r.bits): r for r in tally.records(layer, index, known)}
     yield from by_row.values()
     yield from whole.records(by_row)
-
-
-def _losers(solved: dict[Place, Tally], records: list[Record]) -> dict[ScalePlace, ScaleFreeJob]:
-    """What has a scale and is worse than a rival at the scale of the run: is it worse at every scale?"""
-    errors: dict[ScalePlace, float] = {}
-    goals: dict[ScalePlace, set[float]] = defaultdict(set)
-    rivals = {(*place, rival.method, rival.bits): rival for place, tally in solved.items() for rival in tally.parts}
-    for pair in Report(tuple(records)).pairs():
-        if pair.at_scale:
-            loser = pair.loser_at_scale
-            winner = pair.first if loser is pair.second else pair.second
-            at = loser.layer, loser.chunk, rivals[loser.layer, loser.chunk, loser.method, loser.bits]
-            goals[at].add(winner.error_upper)
-            errors[at] = loser.error_upper
-    jobs: dict[ScalePlace, ScaleFreeJob] = {}
-    for (layer, index, rival), beaten_by in goals.items():
-        units = tuple(unit.only([unit.contestants.index(rival)]) for unit, _ in solved[layer, index].parts[rival])
-        jobs[layer, index, rival] = ScaleFreeJob(units, tuple(sorted(beaten_by)), errors[layer, index, rival])
-    return jobs
 
 
 def _worth(records: list[Record], refine: str) -> tuple[set[Side], set[Side]]:

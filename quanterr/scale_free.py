@@ -6,44 +6,35 @@ import hashlib
 import heapq
 import math
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bounds import Gram, LocalSearch, ProblemError, Status
+from bounds import BatchSearch, Gram, ProblemError
 from bounds.feasible import Codebook, Feasible, IntegerBox, Sparse, SparseIntegerBox
 from bounds.gram import UNIT_ROUNDOFF, Array
 from bounds.rounding import proves_semidefinite
 from bounds.verbs import Relaxation, Search
 
 from .any_scale import Surroundings, bound_for_every_scale, surroundings, tent
-from .contestants import Contestant
 from .efforts import QUICK
 from .errors import ChunkRefused
-from .execution.running import result_of, spread
 from .grams import shared_gram
 from .layers.layer import Piece
-from .units import DIAGONAL, STATUSES, RowResults, Unit, solve_rows
-
-if TYPE_CHECKING:
-    from .store import Store
+from .units import DIAGONAL, Unit, solve_rows
 
 #: Once the goal is proven, the search goes on for a proven margin: to this share of the best error found …
 TOLERANCE = 0.1
 #: … but not beyond so many scales; and it gives up on a goal after the second number.
 ENOUGH, MOST = 48, 160
 #: Of wide problems only the bounds are of use, and the goal has to do.
-WIDE_SEARCH = LocalSearch(rounds=0, beam=8, leaves=1)
+WIDE_SEARCH = BatchSearch()
 #: What a stored result depends on beside its key.
-BUDGET = repr((TOLERANCE, ENOUGH, MOST))
-
-Place = tuple[str, int, Contestant]
+BUDGET = repr((TOLERANCE, ENOUGH, MOST, WIDE_SEARCH))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +49,11 @@ class ScaleFreeJob:
     units: tuple[Unit, ...]
     goals: tuple[float, ...]
     achieved: float
+
+    @property
+    def rows(self) -> int:
+        """Of all units."""
+        return sum(unit.rows for unit in self.units)
 
     def key(self) -> str:
         """Content hash of the question."""
@@ -139,61 +135,6 @@ def _solve(job: ScaleFreeJob) -> ScaleFree:
     )  # fmt: skip
 
 
-def search_scales(
-    jobs: Mapping[Place, ScaleFreeJob], store: Store | None, pool: Executor,
-    begins: Callable[[Place], None] | None = None,
-) -> tuple[dict[Place, ScaleFree], list[str]]:  # fmt: skip
-    """Every job's result, from the store where it has it, and what was refused; new results are kept at once.
-
-    Raises
-    ------
-    QuanterrError
-        A worker process died.
-    """
-    found: dict[Place, ScaleFree] = {}
-    missing: list[Place] = []
-    refused: list[str] = []
-    for place, job in jobs.items():
-        known = None if store is None else store.get(job.key(), BUDGET)
-        if known is None:
-            missing.append(place)
-        else:
-            found[place] = _from_row(known)
-    if not missing:
-        return found, refused
-    wanted = {jobs[place]: place for place in missing}
-    for job, future in spread(solve_scale_free, wanted, pool, lambda job: sum(unit.nbytes for unit in job.units)):
-        place = wanted[job]
-        if begins is not None:
-            begins(place)
-        try:
-            found[place] = result_of(future, f"layer {place[0]}, chunk {place[1]}")
-        except ChunkRefused as error:
-            refused.append(f"{error}; other scales stay open")
-            continue
-        if store is not None:
-            store.put([(job.key(), _as_row(found[place]))], BUDGET)
-    return found, refused
-
-
-def _as_row(free: ScaleFree) -> RowResults:
-    """As the store keeps it: one row of results, whose `x` holds scales and sums."""
-    one, closed = np.ones(1), np.full(1, STATUSES.index(Status.CLOSED), dtype=np.int8)
-    x: NDArray[np.generic] = np.stack([free.scales, free.sums])
-    return RowResults(
-        one * free.upper, one * free.lower, one * free.scale, closed, x, np.zeros(1, dtype=np.bool_), free.seconds,
-        free.floors.view(np.int64),
-    )  # fmt: skip
-
-
-def _from_row(row: RowResults) -> ScaleFree:
-    x = np.asarray(row.x, dtype=np.float64)
-    return ScaleFree(
-        float(row.error_lower[0]), float(row.error_upper[0]), float(row.error_start[0]), x[0], x[1],
-        row.nodes.view(np.float64), row.seconds,
-    )  # fmt: skip
-
-
 def _cover(
     goals: tuple[float, ...], root: Callable[[float], float], found: dict[float, tuple[float, float]], size: float,
     longest: float, ends: tuple[float, float, float], enough: int,
@@ -212,12 +153,12 @@ def _cover(
     push(start, last)
     outside = size - first * longest
     while len(found) < MOST:
-        upper = min(high for _, high in found.values())
-        reachable = [goal for goal in goals if goal < upper]
+        most = min(low for low, _ in found.values())  # what is proven in the end is no more than at any of them
+        reachable = [goal for goal in goals if goal < most]
         if not reachable:
             return
         lower = max(min(heap[0][0], outside), 0.0) ** 2
-        if lower > max(reachable) and (lower >= (1 - TOLERANCE) * upper or len(found) >= enough):
+        if lower > max(reachable) and (lower >= (1 - TOLERANCE) * most or len(found) >= enough):
             return
         _, a, b, middle = heapq.heappop(heap)
         if b <= a * (1 + 1e-9):

@@ -30,9 +30,9 @@ class Progress:
     """How far a run is, in (row, contestant) pairs.
 
     `phase` says which part of the run is counted: "solving" where there is but one, else "quick pass", "layer-wide
-    budgets", "refining". `seconds_left` is an estimate for that part, from other networks and machines at first, then
-    more and more from the units that are done; None where there is none. When all are done, `doing` says what else is
-    under way, such as the certificate of which layer.
+    budgets", "refining"; then "every scale". `seconds_left` is an estimate for that part, from other networks and
+    machines at first, then more and more from the units that are done; None where there is none. When all are done,
+    `doing` says what else is under way, such as the certificate of which layer.
     """
 
     rows_done: int
@@ -120,7 +120,7 @@ def spread(
     queue, flying = deque(tasks), dict[Future[Result], Task]()
     held = 0
     try:
-        while queue or flying:
+        while (queue or flying) and time.monotonic() <= until:
             at_once = count(pool)  # a cluster may grow
             while queue and _room(len(flying), held + size(queue[0]), at_once):
                 task = queue.popleft()
@@ -131,8 +131,6 @@ def spread(
                 task = flying.pop(future)
                 held -= size(task)
                 yield task, future
-            if time.monotonic() > until:
-                return
     finally:
         if flying:
             leave(pool, flying)

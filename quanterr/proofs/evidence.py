@@ -21,9 +21,10 @@ from bounds.verbs import Relaxation
 from ..any_scale import EveryScale
 from ..contestants import Contestant
 from ..errors import QuanterrError
+from ..every_scale import Place
 from ..execution.running import result_of
 from ..layers.layer import Chunk, Layer, Piece
-from ..scale_free import Place, ScaleFree
+from ..scale_free import ScaleFree
 from ..units import RowResults, Unit, certified
 from .certificates import Claim, DiagonalProof, LayerCertificate, file_name, write
 from .parts import AnyCertificate, PartProof, PartsProof, compact, in_single, narrowed

@@ -43,10 +43,18 @@ def test_of_another_executor_only_what_has_not_begun_is_given_up() -> None:
         assert all(future.cancelled() for future in submitted[1:])
 
 
-def test_what_is_done_in_time_is_given_even_if_the_time_is_over() -> None:
+def test_what_is_at_hand_is_given_even_if_the_time_is_over_and_nothing_else_begins() -> None:
+    end = time.monotonic() + 0.2
     with workers(None, 1) as pool:
-        found = [future.result() for _, future in spread(math.sqrt, [4.0, 9.0], pool, lambda _: 0, until=0.0)]
-    assert found == [2.0]
+        tasks = [partial(_until, end), partial(_until, end)]
+        assert [future.result() for _, future in spread(_call, tasks, pool, lambda _: 0, until=end)] == [True]
+        assert list(spread(_call, tasks, pool, lambda _: 0, until=end)) == []
+
+
+def _until(end: float) -> bool:
+    while time.monotonic() <= end:
+        time.sleep(0.01)
+    return True
 
 
 def _call(task: partial[bool]) -> bool:
