@@ -121,6 +121,7 @@ class Unit:
         if self.whole is not None:
             first = self.first_row - self.whole.first_row
             digest.update(f"{self.whole.key(index)}, rows {first} to {first + self.rows}".encode())
+            digest.update(b"" if self.task is None else self.task.identity)
             return digest.hexdigest()
         feasible = self.feasible(index)
         kind = Method.QUANTIZATION if self.scaled else Method.PRUNING

@@ -209,7 +209,7 @@ def test_runs_in_parts_resume_and_reuse_what_was_solved_whole(tmp_path: Path, mo
         assert any("budget of minutes" in note for note in short.layers[0].notes)
         cut = run(store=store)
         assert len(store) == held // 2 + 3 * (held // 2) > some
-        assert run(store=store, jobs=2) == cut
+        assert run(store=store) == cut
         assert len(store) == held // 2 + 3 * (held // 2)
     assert timeless(run(jobs=2)) == timeless(cut)
     for a, b, c in zip(whole.records, cut.records, short.records, strict=True):
