@@ -175,7 +175,7 @@ def test_wide_layers_are_bounded_from_both_sides() -> None:
 
 def test_longer_work_on_wide_layers_comes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = make_layer("wide", 6, 66, groups=2, seed=2)
-    run = partial(certify, [layer], contestants=["prune60"], chunk=None, budget="both", refine="all")
+    run = partial(certify, [layer], contestants=["prune60", "prune75"], chunk=None, budget="both", refine="all")
     whole = run()
     solved = list[int]()
     original = LayerBudgets._run

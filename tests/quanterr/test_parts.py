@@ -72,7 +72,13 @@ def test_a_d_of_fewer_rows_would_be_another(solved: list[tuple[Unit, RowResults]
 
 
 @pytest.mark.parametrize(
-    "method", [BlockSplit(4, 3), DiagonalSplit(40, tune=2), IntervalSplit(4, 3), BlockSplit(4, 3, row_rounds=2)]
+    "method",
+    [
+        BlockSplit(4, 3),
+        DiagonalSplit(40, tune=2),
+        IntervalSplit(4, 3, loss=0.1, intervals=4),
+        BlockSplit(4, 3, row_rounds=2),
+    ],
 )
 def test_a_settled_relaxation_keeps_its_d(method: BlockSplit | DiagonalSplit | IntervalSplit) -> None:
     layer = make_layer(rows=6, columns=66)
