@@ -22,13 +22,13 @@ from .errors import ChunkRefused, QuanterrError
 from .every_scale import EveryScalePass, jobs_of, search_scales
 from .execution.running import Outcome, Progress, run
 from .execution.workers import workers
+from .gram_scale import RULES, gram_scales
 from .layer_budget import LayerBudgets, Side, layer_wide
 from .layers.rank import rank_note
 from .plan import parts, raised, units
 from .proofs.archive import require_writable
 from .proofs.evidence import DUALS, write_certificates
 from .results.report import LayerFacts, Record, Report
-from .scaling import SCALES
 from .tally import Tally
 from .units import Unit
 
@@ -92,8 +92,9 @@ def certify(
         Whether unstructured pruning has a budget for each row only, as in the paper, or is judged with one budget for
         all rows of a chunk as well (its records are called `pruning_layer`): at least as good, hence the stronger
         opponent. Exact where the rows are, for one to two times the time of pruning; certificates leave it out.
-    scale : {"mse", "max", "lp"}
-        How the scale of a tensor is chosen wherever codes need one (`quanterr.scaling`).
+    scale : {"mse", "max", "lp", "gram"}
+        How the scale of a tensor is chosen wherever codes need one: by the weights alone (`quanterr.scaling`), or by
+        the error of the whole layer's output as a fast search finds it, the same for all of its chunks.
     search : BranchAndBound, optional
         Budget of the exact search, up to 128 columns; rows it leaves open get the better of its bound and a `(D, y)`
         certificate. Default: to the end up to 64 columns (36 take a few hundred nodes a row); beyond it no search
@@ -138,8 +139,8 @@ def certify(
     rivals = every_rival(bits, contestants, mask_cost, compound)
     if chunk is not None and chunk < 1:
         raise QuanterrError(f"chunk = {chunk} columns: use a positive number, or None for whole layers")
-    if scale not in SCALES:
-        raise QuanterrError(f"scale = {scale!r}: choose one of {', '.join(SCALES)}")
+    if scale not in RULES:
+        raise QuanterrError(f"scale = {scale!r}: choose one of {', '.join(RULES)}")
     if budget not in BUDGETS:
         raise QuanterrError(f"budget = {budget!r}: choose one of {', '.join(BUDGETS)}")
     if minutes is not None and not minutes > 0:
@@ -154,10 +155,11 @@ def certify(
     began = time.monotonic()
     until = math.inf if minutes is None else began + 60 * minutes
     layers = list(layers)
-    plan = [unit for layer in layers for unit in units(layer, rivals, chunk, scale, search)]
-    if not plan:
+    if not layers:
         raise QuanterrError("no layers given: nothing to certify")
     with workers(executor, jobs) as pool:
+        scales = gram_scales(layers, rivals, store, pool, progress) if scale == "gram" else {}
+        plan = [unit for one in layers for unit in units(one, rivals, chunk, scales.get(one.name, scale), search)]
 
         def go(
             units: Iterable[Unit], phase: str, until: float = math.inf

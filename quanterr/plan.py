@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -39,9 +39,15 @@ NODES, NODES_OF_PRUNED_CODES = 50_000_000, 100_000
 
 
 def units(
-    layer: Layer, contestants: Sequence[Contestant], width: int | None, scale: str, search: BranchAndBound | None
+    layer: Layer,
+    contestants: Sequence[Contestant],
+    width: int | None,
+    scale: str | Mapping[Contestant, float],
+    search: BranchAndBound | None,
 ) -> Iterator[Unit]:
     """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort.
+
+    `scale` is a key of `SCALES`, or the scale of every contestant that needs one.
 
     Raises
     ------
@@ -51,7 +57,10 @@ def units(
     """
     if not np.any(layer.weight):
         raise QuanterrError(f"layer {layer.name}: every weight is zero: exclude it with --layers")
-    scales = {contestant: contestant_scale(contestant, layer.weight, scale) for contestant in contestants}
+    scales = {
+        one: contestant_scale(one, layer.weight, scale) if isinstance(scale, str) else scale.get(one, 1.0)
+        for one in contestants
+    }
     together: dict[str, list[Contestant]] = {}
     for contestant in contestants:
         together.setdefault(contestant.method, []).append(contestant)

@@ -67,7 +67,9 @@ def certify(
     compound: Annotated[
         bool, typer.Option("--compound", help="A third contestant: half the weights, as codes of twice the bits.")
     ] = False,
-    scale: Annotated[str, typer.Option(help="Scale per tensor of all codes: mse (the paper's), max or lp.")] = "mse",
+    scale: Annotated[
+        str, typer.Option(help="Scale per tensor of all codes: mse (the paper's), max, lp, or gram (by the output).")
+    ] = "mse",
     image_size: ImageSizeOption = 224,
     batch_size: BatchSizeOption = 8,
     samples: SamplesOption = None,
@@ -134,6 +136,7 @@ def certify(
         )  # fmt: skip
         with console.status("loading the network and its inputs"):
             title, captured = load(wanted)
+        title += "" if scale == "mse" else f", scales by {scale}"
         vectors = sorted({layer.samples for layer in captured})
         reach = f"{vectors[0]:,}" if len(vectors) == 1 else f"{vectors[0]:,}–{vectors[-1]:,}"
         console.print(
@@ -162,6 +165,9 @@ def certify(
             for note in facts.notes[len(layer.notes) :]:
                 if note != LATE:
                     console.print(f"  open: {layer.name}: {note}")
+        if open_scales := sum(verdict.at_scale is not None for verdict in report.judged()):
+            hint = "" if scale == "gram" else ": --scale gram may decide them"
+            console.print(f"{counted(open_scales, 'verdict')} at this scale only, open for others{hint}")
         if late := sum(LATE in facts.notes for facts in report.layers):
             console.print(f"{late} of {len(captured)} layers: {LATE}")
         console.print(

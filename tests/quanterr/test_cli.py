@@ -73,6 +73,27 @@ def _table(output: str) -> list[str]:
     return [line for line in output.splitlines() if "│" in line or "comparisons" in line]
 
 
+def test_verdicts_that_hang_on_the_scale_point_to_another_choice_of_it(tmp_path: Path) -> None:
+    heavy = (
+        "certify",
+        "--model",
+        f"{TINY}:heavy_network",
+        "--inputs",
+        f"{TINY}:slow_vectors",
+        "--bits",
+        "2",
+        "--jobs",
+        1,
+    )
+    by_largest = run(*heavy, "--out", tmp_path / "s", "--scale", "max")
+    assert by_largest.returncode == 0, by_largest.stderr
+    assert "at this scale only, open for others: --scale gram may decide them" in by_largest.stdout
+    by_output = run(*heavy, "--out", tmp_path / "s", "--scale", "gram")
+    assert by_output.returncode == 0, by_output.stderr
+    assert "may decide them" not in by_output.stdout
+    assert "scales by gram" in by_output.stdout
+
+
 def test_damping_is_reported(tmp_path: Path) -> None:
     done = certify_tiny(tmp_path / "s", "--damping", "0.01")
     assert done.returncode == 0, done.stderr

@@ -41,6 +41,16 @@ def vectors() -> list[Tensor]:
     return [torch.randn(64, 4, generator=torch.Generator().manual_seed(2))]
 
 
+def heavy_network() -> nn.Module:
+    """A few large weights, so that the scale of the largest is a bad one."""
+    model = nn.Linear(24, 6)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(6, 24, generator=generator))
+        model.weight[0, 0] = 9.0
+    return nn.Sequential(model)
+
+
 def slow_network() -> nn.Module:
     """Enough rows to be killed in the middle."""
     torch.manual_seed(0)
