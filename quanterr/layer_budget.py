@@ -71,6 +71,10 @@ class _Chunk:
         return self.units[0].wide
 
     @property
+    def columns(self) -> int:
+        return self.units[0].columns
+
+    @property
     def search(self) -> BranchAndBound:
         """The exact search of a chunk that is not wide."""
         found = self.units[0].search
@@ -220,7 +224,7 @@ class LayerBudgets:
         for _ in range(rounds):
             self._run(
                 (c, u) for c, rival in relaxation if not c.refused
-                for u in _bounds(c, rival, at[id(c), rival], _curved(effort, rival))
+                for u in _bounds(c, rival, at[id(c), rival], _curved(effort, rival, c.columns))
             )  # fmt: skip
             for chunk, rival in relaxation:
                 if not chunk.refused:
@@ -331,10 +335,10 @@ def _local(effort: Effort, rival: Contestant) -> LocalSearch:
     return found
 
 
-def _curved(effort: Effort, rival: Contestant) -> DiagonalSplit | BlockSplit:
+def _curved(effort: Effort, rival: Contestant, columns: int) -> DiagonalSplit | BlockSplit:
     """Intervals have no curves: where they would be used, blocks are."""
     found = effort.of(rival)[1]
-    found = found.blocks if isinstance(found, ByShape) else found
+    found = found.shared(columns) if isinstance(found, ByShape) else found
     assert isinstance(found, DiagonalSplit | BlockSplit)
     return found
 
