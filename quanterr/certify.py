@@ -26,7 +26,7 @@ from .gram_scale import RULES, gram_scales
 from .layer_budget import LayerBudgets, Side, layer_wide
 from .layers.layer import require_layers
 from .layers.rank import rank_note
-from .plan import raised, units
+from .plan import parts, raised, units
 from .proofs.archive import require_writable
 from .proofs.evidence import DUALS, write_certificates
 from .results.report import LayerFacts, Record, Report
@@ -178,7 +178,11 @@ def certify(
         search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())
         whole.refine(search_more, bound_more, level, until)
         remarks += whole.remarks
-        chosen = list(_to_refine(plan, search_more, bound_more, level))
+        chosen = [
+            part
+            for unit in _to_refine(plan, search_more, bound_more, level)
+            for part in ([unit] if store is not None and store.holds(unit.key(0), unit.budget) else parts(unit))
+        ]
         refusals, late = _improve(solved, chosen, go(chosen, "refining", until))
         remarks += refusals
         late |= whole.late

@@ -40,11 +40,18 @@ class ByShape:
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
         """See `bounds.lower_bound`."""
+        return lower_bound(problem, self._chosen(problem))
+
+    def settled(self, problem: LeastSquares) -> Relaxation:
+        """The one chosen, with the `D` that is tuned to these rows."""
+        return self._chosen(problem).settled(problem)
+
+    def _chosen(self, problem: LeastSquares) -> Blocks | DiagonalSplit | IntervalSplit:
         eigenvalues = problem.gram.eigenvalues
         isolated = len(eigenvalues) > 1 and 0 < ISOLATED * eigenvalues[0] < eigenvalues[1]
         if isolated and self.intervals is not None:
-            return lower_bound(problem, self.intervals)
-        return lower_bound(problem, self.shared(problem.columns))
+            return self.intervals
+        return self.shared(problem.columns)
 
     def shared(self, columns: int) -> Blocks | DiagonalSplit:
         """What bounds so many columns where no direction is special."""

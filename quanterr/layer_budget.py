@@ -17,11 +17,13 @@ from bounds.allocation import asks
 from bounds.exact.row_curves import inherit
 from bounds.gram import Array
 from bounds.result import CLOSED
+from bounds.verbs import Relaxation, Search
 
 from .contestants import DENSE_BITS, LAYER, Contestant
 from .efforts import QUICK, ByShape, Effort
 from .errors import ChunkRefused
 from .layer_tasks import BoundCurves, FindPoints, FitSupports, FitTraces, ProveCurves, Sizes, StartCurves
+from .plan import parts
 from .results.report import Record
 from .tally import Tally
 from .units import RowResults, Task, Unit
@@ -69,6 +71,10 @@ class _Chunk:
         return self.units[0].wide
 
     @property
+    def columns(self) -> int:
+        return self.units[0].columns
+
+    @property
     def search(self) -> BranchAndBound:
         """The exact search of a chunk that is not wide."""
         found = self.units[0].search
@@ -87,11 +93,25 @@ class _Chunk:
 
     def tasks(self, contestant: Contestant, task: Callable[[Unit, slice], Task]) -> Iterator[Unit]:
         """A unit for each batch of rows."""
-        row = 0
         for unit in self.units:
-            rows = slice(row, row + unit.rows)
-            yield replace(unit, contestants=(contestant,), scales=unit.scales[:1], task=task(unit, rows))
-            row = rows.stop
+            single = replace(unit, contestants=(contestant,), scales=unit.scales[:1])
+            yield replace(single, task=task(unit, self.place(unit)))
+
+    def parts(
+        self, contestant: Contestant, task: Callable[[Unit, slice], Task], method: Search | Relaxation
+    ) -> Iterator[Unit]:
+        """The same in parts of about a minute, for a task that takes as long as the method; each tunes its own `D`."""
+        for unit in self.units:
+            single = replace(unit, contestants=(contestant,), scales=unit.scales[:1])
+            side = {"search": method} if isinstance(method, LocalSearch) else {"relaxation": method}
+            for like in parts(replace(single, **side)):
+                part = single.among(like.first_row, like.last_row)
+                yield replace(part, task=task(part, self.place(part)))
+
+    def place(self, unit: Unit) -> slice:
+        """Where the rows of a unit are among those of the chunk."""
+        first = self.units[0].first_row
+        return slice(unit.first_row - first, unit.last_row - first)
 
 
 class LayerBudgets:
@@ -199,12 +219,12 @@ class LayerBudgets:
         self, search: list[tuple[_Chunk, Contestant]], relaxation: list[tuple[_Chunk, Contestant]], effort: Effort,
         rounds: int,
     ) -> None:  # fmt: skip
-        self._run((c, u) for c, rival in search for u in c.tasks(rival, _points(c, rival, _local(effort, rival))))
+        self._run((c, u) for c, rival in search for u in _points(c, rival, _local(effort, rival)))
         at = {(id(chunk), rival): chunk.spent[rival] for chunk, rival in relaxation if not chunk.refused}
         for _ in range(rounds):
             self._run(
                 (c, u) for c, rival in relaxation if not c.refused
-                for u in c.tasks(rival, _bounds(at[id(c), rival], _curved(effort, rival)))
+                for u in _bounds(c, rival, at[id(c), rival], _curved(effort, rival, c.columns))
             )  # fmt: skip
             for chunk, rival in relaxation:
                 if not chunk.refused:
@@ -238,20 +258,20 @@ def _take(chunk: _Chunk, unit: Unit, result: RowResults) -> None:
     elif isinstance(unit.task, BoundCurves):
         rows = sum(one.rows for one in chunk.units)
         known = chunk.lower.setdefault(rival, np.zeros((rows, unit.columns + 1)))
-        row = sum(one.rows for one in chunk.units if one.first_row < unit.first_row)
-        part = known[row : row + unit.rows]
+        part = known[chunk.place(unit)]
         np.maximum(part, result.error_lower, out=part)
     else:
         found = chunk.points.setdefault(rival, {})
-        old = found.get(unit.first_row)
-        found[unit.first_row] = result if old is None else _better(old, result)
+        (first,) = (one.first_row for one in chunk.units if one.first_row <= unit.first_row < one.last_row)
+        found[first] = _better(found[first], result, unit.first_row - first) if first in found else result
 
 
-def _better(old: RowResults, new: RowResults) -> RowResults:
-    better = new.error_upper < old.error_upper
-    return replace(
-        old, error_upper=np.where(better, new.error_upper, old.error_upper), x=np.where(better[:, None], new.x, old.x)
-    )
+def _better(old: RowResults, new: RowResults, row: int) -> RowResults:
+    """The new are the rows from `row` on."""
+    upper, x = old.error_upper.copy(), old.x.copy()
+    better = np.flatnonzero(new.error_upper < upper[row : row + len(new.error_upper)])
+    upper[row + better], x[row + better] = new.error_upper[better], new.x[better]
+    return replace(old, error_upper=upper, x=x)
 
 
 def _seed(chunk: _Chunk, tally: Tally) -> None:
@@ -260,11 +280,11 @@ def _seed(chunk: _Chunk, tally: Tally) -> None:
         known = chunk.curves[unit.first_row]
         upper, lower = known.error_upper.copy(), known.error_lower.copy()
         kept = np.unpackbits(known.x.view(np.uint8), axis=-1, count=unit.columns).astype(np.int8)
-        for rival, parts in tally.parts.items():
+        for rival, solved in tally.parts.items():
             if layer_wide(rival) is None:
                 continue
             keep = math.floor(rival.keep * unit.columns)
-            result = next(found for other, found in parts if other.first_row == unit.first_row)
+            result = next(found for other, found in solved if other.first_row == unit.first_row)
             support = (result.x != 0).astype(np.int8)
             better = np.flatnonzero((support.sum(axis=1) == keep) & (result.error_upper < upper[:, keep]))
             upper[better, keep], kept[better, keep] = result.error_upper[better], support[better]
@@ -301,12 +321,12 @@ def _left(chunk: _Chunk, rival: Contestant) -> Callable[[Unit, slice], Task]:
     return lambda unit, rows: FitTraces(chunk.spent[rival][rows], chunk.curves[unit.first_row].x.view(np.int64))
 
 
-def _points(chunk: _Chunk, rival: Contestant, search: LocalSearch) -> Callable[[Unit, slice], Task]:
-    return lambda _, rows: FindPoints(chunk.spent[rival][rows], search)
+def _points(chunk: _Chunk, rival: Contestant, search: LocalSearch) -> Iterator[Unit]:
+    return chunk.parts(rival, lambda _, rows: FindPoints(chunk.spent[rival][rows], search), search)
 
 
-def _bounds(keep: Sizes, relaxation: DiagonalSplit | BlockSplit) -> Callable[[Unit, slice], Task]:
-    return lambda _, rows: BoundCurves(keep[rows], relaxation)
+def _bounds(chunk: _Chunk, rival: Contestant, keep: Sizes, relaxation: DiagonalSplit | BlockSplit) -> Iterator[Unit]:
+    return chunk.parts(rival, lambda _, rows: BoundCurves(keep[rows], relaxation), relaxation)
 
 
 def _local(effort: Effort, rival: Contestant) -> LocalSearch:
@@ -315,10 +335,10 @@ def _local(effort: Effort, rival: Contestant) -> LocalSearch:
     return found
 
 
-def _curved(effort: Effort, rival: Contestant) -> DiagonalSplit | BlockSplit:
+def _curved(effort: Effort, rival: Contestant, columns: int) -> DiagonalSplit | BlockSplit:
     """Intervals have no curves: where they would be used, blocks are."""
     found = effort.of(rival)[1]
-    found = found.blocks if isinstance(found, ByShape) else found
+    found = found.shared(columns) if isinstance(found, ByShape) else found
     assert isinstance(found, DiagonalSplit | BlockSplit)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from bounds.verbs import Relaxation, Search
 from .contestants import Contestant
 from .efforts import QUICK, Effort
 from .errors import QuanterrError
+from .execution.forecast import expected
 from .layers.layer import Piece
 from .scaling import contestant_scale
 from .units import Unit
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 ROWS_PER_UNIT = 192
 #: Wider problems share the tuning of `D` as well.
 ROWS_PER_WIDE_UNIT = 512
+#: Processor seconds of a part of a wide unit: what a budget of minutes or Ctrl-C may lose.
+PART = 60.0
 #: Up to so many columns the search is expected to end in proof; wider problems are bounded from both sides.
 WIDEST_EXACT = 64
 #: Up to so many columns a search that the caller asks for is run.
@@ -94,6 +98,19 @@ def raised(unit: Unit, index: int, effort: Effort, *, search: bool = True, relax
         search=(effort if search else QUICK).of(contestant)[0],
         relaxation=(effort if relaxation else QUICK).of(contestant)[1],
     )
+
+
+def parts(unit: Unit) -> Iterator[Unit]:
+    """A wide unit in parts of about a minute, or of about as long as its `D` takes to be tuned, which is longer.
+
+    They share that `D`, which each worker that solves some of them finds for itself: more and smaller parts would lose
+    less when a run is stopped, and cost more in all.
+    """
+    prepared, solving = expected(unit)
+    count = min(max(1, int(solving / max(prepared, PART))), unit.rows)
+    edges = [unit.first_row + unit.rows * i // count for i in range(count + 1)]
+    for first, stop in pairwise(edges):
+        yield unit.among(first, stop)
 
 
 def _batches(chunk: Chunk, most: int) -> Iterator[tuple[Piece, ...]]:

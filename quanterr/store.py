@@ -178,6 +178,14 @@ class Store:
         except (zlib.error, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self.path}: result {key[:12]}… is damaged ({error}); move the file away") from error
 
+    def holds(self, key: str, search: str) -> bool:
+        """Whether `get` would find it."""
+        with self._explained():
+            found = self._connection.execute(
+                "SELECT 1 FROM results WHERE key = ? AND (open_rows = 0 OR search = ?)", (key, search)
+            ).fetchone()
+        return found is not None
+
     def put(self, items: Iterable[tuple[str, RowResults]], search: str) -> None:
         """Keep the results of `search` in one transaction."""
         rows = []

@@ -32,6 +32,7 @@ from .contestants import Contestant, Method
 from .errors import ChunkRefused
 from .grams import shared_gram
 from .layers.layer import Piece
+from .settling import settled
 
 #: Changes whenever the meaning or the rigour of a stored result changes; part of every key.
 RESULT_VERSION = 1
@@ -58,7 +59,8 @@ class Unit:
     """Solve every row of `pieces` for each of `contestants`, which all need a scale or none does.
 
     `scales` (contestants, rows): weight units per code step of every row, pieces concatenated; unused without codes.
-    `relaxation` bounds the rows that `search` leaves open. A `task` is done instead, where there is one.
+    `relaxation` bounds the rows that `search` leaves open. A `task` is done instead, where there is one. Some rows of a
+    `whole` unit share its `D`, which is tuned to all its rows: so each of them has the same result in every part.
     """
 
     layer: str
@@ -69,6 +71,7 @@ class Unit:
     search: Search
     relaxation: Relaxation = DIAGONAL
     task: Task | None = None
+    whole: Unit | None = None
 
     @property
     def wide(self) -> bool:
@@ -86,6 +89,11 @@ class Unit:
         return int(self.pieces[0].rows.start)
 
     @property
+    def last_row(self) -> int:
+        """Where they end, exclusive."""
+        return int(self.pieces[-1].rows.stop)
+
+    @property
     def scaled(self) -> bool:
         """Whether the feasible set holds codes, to be multiplied by `scales`."""
         return self.contestants[0].scaled
@@ -100,15 +108,21 @@ class Unit:
 
     @property
     def nbytes(self) -> int:
-        """Of its arrays."""
-        return self.scales.nbytes + sum(piece.gram.nbytes + piece.weight.nbytes for piece in self.pieces)
+        """Of its arrays; a part travels with the weights of all rows that share its `D`."""
+        weights = sum(piece.weight.nbytes for piece in (self.whole or self).pieces)
+        return self.scales.nbytes + weights + sum(piece.gram.nbytes for piece in self.pieces)
 
     def __str__(self) -> str:
-        return f"layer {self.layer}, chunk {self.chunk}, rows {self.first_row}–{self.pieces[-1].rows.stop - 1}"
+        return f"layer {self.layer}, chunk {self.chunk}, rows {self.first_row}–{self.last_row - 1}"
 
     def key(self, index: int) -> str:
         """Content hash of the problem of one contestant: equal problems share it, whatever layer and it are called."""
         digest = hashlib.sha256()
+        if self.whole is not None:
+            first = self.first_row - self.whole.first_row
+            digest.update(f"{self.whole.key(index)}, rows {first} to {first + self.rows}".encode())
+            digest.update(b"" if self.task is None else self.task.identity)
+            return digest.hexdigest()
         feasible = self.feasible(index)
         kind = Method.QUANTIZATION if self.scaled else Method.PRUNING
         what = (RESULT_VERSION, kind.value, feasible) if self.task is None else (RESULT_VERSION, self.task.identity)
@@ -131,7 +145,34 @@ class Unit:
 
     def only(self, keep: list[int]) -> Unit:
         """The same unit for the contestants at the places in `keep`."""
-        return replace(self, contestants=tuple(self.contestants[i] for i in keep), scales=self.scales[keep])
+        whole = None if self.whole is None else self.whole.only(keep)
+        return replace(
+            self, contestants=tuple(self.contestants[i] for i in keep), scales=self.scales[keep], whole=whole
+        )
+
+    def among(self, first: int, stop: int) -> Unit:
+        """Its rows that are `first` … `stop − 1` of the layer: with the results that they have in all of it."""
+        whole = self.whole or self
+        if first <= whole.first_row and stop >= whole.last_row:
+            return whole
+        cut = [piece.among(first, stop) for piece in whole.pieces]
+        pieces = tuple(piece for piece in cut if len(piece.weight))
+        kept = slice(pieces[0].rows.start - whole.first_row, pieces[-1].rows.stop - whole.first_row)
+        return replace(self, pieces=pieces, scales=whole.scales[:, kept], whole=whole)
+
+    def problem(self, index: int, piece: Piece) -> LeastSquares:
+        """Rows of this unit that share one Gram matrix as a problem of one contestant."""
+        first = self.first_row
+        scale = self.scales[index, piece.rows.start - first : piece.rows.stop - first] if self.scaled else None
+        return problem_of(shared_gram(piece.gram), piece.weight, self.feasible(index), scale)
+
+    def settled(self, index: int, piece: Piece) -> Relaxation:
+        """The relaxation for a piece of this unit; with the `D` of its whole, where both sides are approached."""
+        if not self.wide:
+            return self.relaxation
+        whole = self.whole or self
+        (around,) = (p for p in whole.pieces if p.rows.start <= piece.rows.start < p.rows.stop)
+        return settled(self.relaxation, whole.problem(index, around))
 
 
 @dataclass(frozen=True)
@@ -159,6 +200,14 @@ class RowResults:
     dual: NDArray[np.bool_]
     seconds: float
     nodes: NDArray[np.int64]
+
+    def among(self, first: int, stop: int) -> RowResults:
+        """Rows `first` … `stop − 1` of these, with their share of the time."""
+        rows = slice(first, stop)
+        return RowResults(
+            self.error_upper[rows], self.error_lower[rows], self.error_start[rows], self.status[rows], self.x[rows],
+            self.dual[rows], self.seconds * (stop - first) / len(self.status), self.nodes[rows],
+        )  # fmt: skip
 
     def joined(self, other: RowResults) -> RowResults:
         """The better of two results of the same rows, from either side.
@@ -196,7 +245,7 @@ def solve_unit(unit: Unit) -> list[RowResults]:
     ChunkRefused
         Names the layer, the chunk and the rows of a problem that `bounds` refuses.
     """
-    return [_concatenate(list(_solve_pieces(unit, index))) for index in range(len(unit.contestants))]
+    return [concatenated(list(_solve_pieces(unit, index))) for index in range(len(unit.contestants))]
 
 
 def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
@@ -210,7 +259,11 @@ def _solve_pieces(unit: Unit, index: int) -> Iterator[RowResults]:
             if unit.task is not None:
                 yield unit.task.solve(gram, piece.weight, slice(row, row + rows))
             else:
-                yield solve_rows(gram, piece.weight, unit.feasible(index), unit.search, step, unit.relaxation)
+                began = time.thread_time()
+                tuned = unit.settled(index, piece)
+                tuning = time.thread_time() - began
+                found = solve_rows(gram, piece.weight, unit.feasible(index), unit.search, step, unit.relaxation, tuned)
+                yield replace(found, seconds=found.seconds + tuning)
         except (ProblemError, CertificateError) as error:
             raise ChunkRefused(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "
@@ -231,8 +284,12 @@ def solve_rows(
     search: Search,
     scale: Array | None,
     relaxation: Relaxation = DIAGONAL,
+    tuned: Relaxation | None = None,
 ) -> RowResults:
-    """Rows of one Gram matrix over one feasible set; with a scale (rows,) the set holds codes."""
+    """Rows of one Gram matrix over one feasible set; with a scale (rows,) the set holds codes.
+
+    `tuned` is the relaxation with a `D` known beforehand, where one is.
+    """
     began = time.thread_time()
     problem = problem_of(gram, weight, feasible, scale)
     found = bounds.solve(problem, search)
@@ -240,7 +297,8 @@ def solve_rows(
     open_rows = np.flatnonzero(~found.closed)
     # no diagonal below a singular Gram is worth more than what the exact search proves there
     if open_rows.size and not (gram.singular and isinstance(search, BranchAndBound)):
-        relaxed, by_dual = _relaxed(LeastSquares(gram, problem.target[open_rows], feasible), relaxation)
+        left = LeastSquares(gram, problem.target[open_rows], feasible)
+        relaxed, by_dual = _relaxed(left, relaxation, relaxation if tuned is None else tuned)
         dual[open_rows] = by_dual & (relaxed > lower[open_rows])
         lower[open_rows] = np.maximum(lower[open_rows], relaxed)
         found = solution(found.x, found.upper, lower, found.status, found.stats)
@@ -255,14 +313,14 @@ def solve_rows(
     return RowResults(upper, lower, start * scale**2, status, codes, dual, time.thread_time() - began, nodes)
 
 
-def _relaxed(problem: LeastSquares, relaxation: Relaxation) -> tuple[Array, bool]:
+def _relaxed(problem: LeastSquares, relaxation: Relaxation, tuned: Relaxation) -> tuple[Array, bool]:
     """What the relaxation proves of each row, and whether by a certificate on the Gram itself.
 
     A singular Gram leaves no positive definite `D`. Bounded sets get the bound of a diagonal. Of free weights `(D, y)`
     prove nothing, since changes along a null direction cost nothing: where few columns depend on each other one of them
     is left out, in every way that matters. Else zero: no mean square is negative.
     """
-    found = certified(problem, relaxation)
+    found = certified(problem, tuned)
     if found is not None:
         return found.value, True
     from bounds.exact.dependent import relaxed
@@ -299,7 +357,8 @@ def _in_weight_units(gram: Gram, target: Array, scale: Array, upper: Array, lowe
     return high, low
 
 
-def _concatenate(parts: list[RowResults]) -> RowResults:
+def concatenated(parts: list[RowResults]) -> RowResults:
+    """Results of rows that follow each other."""
     if len(parts) == 1:
         return parts[0]
     return RowResults(

@@ -42,8 +42,8 @@ BOUNDS_ORDER = [
 ]
 QUANTERR_ORDER = [
     "errors", "any_scale", "distributions", "contestants", "grids", "expected", "scaling", "code_grid", "efforts",
-    "layers", "grams", "units", "layer_tasks", "store", "execution", "gram_scale", "plan", "resampling", "results",
-    "scale_free", "tally", "every_scale", "proofs", "layer_budget", "samples", "certify", "stability",
+    "layers", "grams", "settling", "units", "layer_tasks", "store", "execution", "gram_scale", "plan", "resampling",
+    "results", "scale_free", "tally", "every_scale", "proofs", "layer_budget", "samples", "certify", "stability",
     "heuristics", "models", "inputs", "session", "compare", "plots", "scan", "figures", "report_page",
     "compression", "commands", "cli", "__main__",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..block_certificate import BlockDiagonal, certify_split, provable_split
@@ -67,6 +67,10 @@ class BlockSplit:
     def tune(self, problem: LeastSquares) -> BlockDiagonal:
         """A `D` tuned for the mean bound of the rows of `problem`, a sample of the layer's."""
         return _tuner(problem).tune(problem, self.width, self.rounds, self.seconds)
+
+    def settled(self, problem: LeastSquares) -> BlockSplit:
+        """The same with the `D` that `tune` finds for these rows, whichever rows are bounded."""
+        return self if self.split is not None else replace(self, split=self.tune(problem))
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
         """See `bounds.lower_bound`.

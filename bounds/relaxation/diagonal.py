@@ -62,15 +62,33 @@ class DiagonalSplit:
         if not 0 <= self.floor < 1:
             raise ProblemError(f"floor = {self.floor} is not a share in [0, 1)")
 
-    def lower_bound(self, problem: LeastSquares) -> Bound:
-        """See `bounds.lower_bound`."""
+    def settled(self, problem: LeastSquares) -> KnownDiagonal:
+        """The same with the `D` found for these rows, whichever rows are bounded."""
         if problem.gram.singular and not _bounded(problem):
             certify(problem, np.zeros(problem.columns), np.zeros_like(problem.target))  # refuses before the work
         floor = 0.0 if _bounded(problem) else self.floor
         diagonal = shared_diagonal(problem.gram, floor)
         if self.tune:
             diagonal = tuned(problem, diagonal, floor, self.tune)
-        return certify(problem, diagonal, improve(problem, diagonal, np.zeros_like(problem.target), self.rounds))
+        return KnownDiagonal(diagonal, self.rounds)
+
+    def lower_bound(self, problem: LeastSquares) -> Bound:
+        """See `bounds.lower_bound`."""
+        return self.settled(problem).lower_bound(problem)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownDiagonal:
+    """`DiagonalSplit` once its `diagonal`, (columns,), is found."""
+
+    diagonal: Array
+    rounds: int
+
+    def lower_bound(self, problem: LeastSquares) -> Bound:
+        """See `bounds.lower_bound`."""
+        return certify(
+            problem, self.diagonal, improve(problem, self.diagonal, np.zeros_like(problem.target), self.rounds)
+        )
 
 
 def tuned(problem: LeastSquares, diagonal: Array, floor: float, rounds: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -63,6 +63,10 @@ class IntervalSplit:
     def tune(self, problem: LeastSquares) -> BlockDiagonal:
         """A `D` below the lifted Gram matrix, tuned on the rows of `problem`, a sample of the layer's."""
         return self._tuned(self._lifted(problem), problem)
+
+    def settled(self, problem: LeastSquares) -> IntervalSplit:
+        """The same with the `D` that `tune` finds for these rows, whichever rows are bounded."""
+        return self if self.split is not None else replace(self, split=self.tune(problem))
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
         """See `bounds.lower_bound`.

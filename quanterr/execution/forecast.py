@@ -6,8 +6,9 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 
-from bounds import BatchSearch, DiagonalSplit
+from bounds import BlockSplit, LocalSearch
 
+from ..efforts import ByShape
 from ..layers.layer import Layer
 from ..units import Unit
 
@@ -17,17 +18,35 @@ BORROWED = 0.2
 def work(unit: Unit) -> float:
     """Expected processor seconds of a unit: of use for the order, and before anything is measured.
 
-    Best-subset trees grow tenfold every twelve columns; beyond them the searches grow with columns^2.1 and the tuning
-    of `D` with columns³. Each Gram matrix costs by itself. From layers of 9 to 384 columns; half or twice as much is
-    usual, and more where the inputs are ill-conditioned.
+    Best-subset trees grow tenfold every twelve columns. Each Gram matrix costs by itself; of what is prepared for all
+    rows of a wide unit its parts count their share. Half or twice as much is usual, and more where the inputs are
+    ill-conditioned.
     """
-    problems, columns = unit.scales.size, float(unit.columns)
     if unit.wide:
-        row = 6e-4 if isinstance(unit.search, BatchSearch) else 2e-2
-        row += 2.5e-3 if isinstance(unit.relaxation, DiagonalSplit) else 0.2
-        return float(row * problems * (columns / 384) ** 2.2 + 10 * (columns / 1000) ** 3)
+        prepared, solving = expected(unit.whole or unit)
+        return (prepared + solving) * unit.rows / (unit.whole or unit).rows
+    problems, columns = unit.scales.size, float(unit.columns)
     each = 2.5e-5 if unit.scaled else 1.5e-5 + 3e-4 * 10 ** ((min(columns, 72) - 36) / 12)
     return problems * each + 4e-4 * len(unit.pieces) * len(unit.scales)
+
+
+def expected(unit: Unit) -> tuple[float, float]:
+    """Processor seconds of a wide unit: to prepare its Gram matrices and tune their `D`s, and for the rows themselves.
+
+    From layers of 320 to 1,536 columns at the normal effort, of 384 at the thorough.
+    """
+    width, codes = unit.columns / 384, unit.scaled
+    prepared, row = 0.6 * width**3, 6e-4 * width**2.2
+    if isinstance(unit.search, LocalSearch):
+        row = (0.06 if codes else 0.02) * (unit.search.rounds or 1) * width**1.2
+    relaxation = unit.relaxation.shared(unit.columns) if isinstance(unit.relaxation, ByShape) else unit.relaxation
+    if isinstance(relaxation, BlockSplit):
+        prepared += (15 if codes else 8) * width**1.5
+        row += (0.33 if codes else 0.11) * (1 + (2 if codes else 1.3) * relaxation.row_rounds) * width**1.2
+    else:
+        prepared += 0.1 * getattr(relaxation, "tune", 0) * width**3
+        row += 2.5e-3 * width**2.2
+    return prepared * len(unit.pieces), row * unit.scales.size
 
 
 def kind(unit: Unit) -> Hashable:

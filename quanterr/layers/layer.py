@@ -28,6 +28,12 @@ class Piece:
     weight: Array
     rows: slice
 
+    def among(self, first: int, stop: int) -> Piece:
+        """Its rows that are `first` … `stop − 1` of the layer, perhaps none."""
+        low, high = max(first, self.rows.start), max(min(stop, self.rows.stop), self.rows.start)
+        low = min(low, high)
+        return Piece(self.gram, self.weight[low - self.rows.start : high - self.rows.start], slice(low, high))
+
 
 @dataclass(frozen=True, eq=False)
 class Chunk:

@@ -23,10 +23,9 @@ from ..contestants import Contestant
 from ..errors import QuanterrError
 from ..every_scale import Place
 from ..execution.running import result_of
-from ..grams import shared_gram
 from ..layers.layer import Chunk, Layer, Piece
 from ..scale_free import ScaleFree
-from ..units import RowResults, Unit, certified, problem_of
+from ..units import RowResults, Unit, certified
 from .certificates import Claim, DiagonalProof, LayerCertificate, file_name, write
 from .parts import AnyCertificate, PartProof, PartsProof, compact, in_single, narrowed
 
@@ -72,29 +71,26 @@ def prove_unit(unit: Unit, dual: str, thorough: bool) -> ProvenRows:
     named = DUALS[dual if isinstance(unit.feasible(0), bounds.IntegerBox) else "diagonal"]
     assert named is not None
     relaxation = DiagonalSplit() if thorough and dual == "diagonal" else named
-    found = [_diagonal(problem, c, scale) for _, problem, c, scale in _relaxed(unit, relaxation)]
+    found = [_diagonal(problem, c, scale) for _, problem, c, scale in _relaxed(replace(unit, relaxation=relaxation))]
     diagonals, ys, lowers = zip(*found, strict=True)
     return ProvenRows(np.concatenate([np.atleast_2d(d) for d in diagonals]), np.concatenate(ys), np.concatenate(lowers))
 
 
 def prove_parts(unit: Unit) -> ProvenParts:
     """The bound of the unit's own relaxation once more, with all that is needed to check it; errors as above."""
-    found = [(piece.rows, *compact(problem, c, scale)) for piece, problem, c, scale in _relaxed(unit, unit.relaxation)]
+    found = [(piece.rows, *compact(problem, c, scale)) for piece, problem, c, scale in _relaxed(unit)]
     return ProvenParts(tuple((rows, c) for rows, c, _ in found), np.concatenate([lower for _, _, lower in found]))
 
 
-def _relaxed(
-    unit: Unit, relaxation: Relaxation
-) -> Iterator[tuple[Piece, bounds.LeastSquares, AnyCertificate, Array | None]]:
+def _relaxed(unit: Unit) -> Iterator[tuple[Piece, bounds.LeastSquares, AnyCertificate, Array | None]]:
     """Each piece with its problem, the certificate of its bound and the scale of its rows."""
     row = 0
     for piece in unit.pieces:
         scale = unit.scales[0, row : row + len(piece.weight)] if unit.scaled else None
         row += len(piece.weight)
         try:
-            gram = shared_gram(piece.gram)
-            problem = problem_of(gram, piece.weight, unit.feasible(0), scale)
-            yield piece, problem, _certificate(problem, relaxation), scale
+            problem = unit.problem(0, piece)
+            yield piece, problem, _certificate(problem, unit.settled(0, piece)), scale
         except (ProblemError, CertificateError) as error:
             raise QuanterrError(
                 f"layer {unit.layer}, chunk {unit.chunk}, rows {piece.rows.start}–{piece.rows.stop - 1}, "

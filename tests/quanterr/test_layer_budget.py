@@ -6,12 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import quanterr.plan
 from bounds import BranchAndBound, allocate
 from quanterr import Layer, Progress, QuanterrError, Report, Store, certify, verify
 from quanterr.contestants import named
@@ -169,6 +171,36 @@ def test_wide_layers_are_bounded_from_both_sides() -> None:
         assert second.error_lower >= first.error_lower
         assert second.error_upper <= first.error_upper
     assert best[1].error_lower > quick[1].error_lower
+
+
+def test_longer_work_on_wide_layers_comes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = make_layer("wide", 6, 66, groups=2, seed=2)
+    run = partial(certify, [layer], contestants=["prune60", "prune75"], chunk=None, budget="both", refine="all")
+    whole = run()
+    solved = list[int]()
+    original = LayerBudgets._run
+
+    def count(self: LayerBudgets, work: Iterator[tuple[object, Unit]]) -> None:
+        todo = list(work)
+        solved.extend(unit.rows for _, unit in todo)
+        original(self, iter(todo))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LayerBudgets, "_run", count)
+    monkeypatch.setattr(quanterr.plan, "expected", lambda _: (0.0, 200.0))
+    with Store(tmp_path / "s") as store:
+        cut = run(store=store)
+        held = len(store)
+        assert set(solved) == {6, 2}
+        assert run(store=store) == cut
+        assert len(store) == held
+    with ThreadPoolExecutor(2) as executor:
+        assert timeless(run(executor=executor)) == timeless(cut)
+    for a, b in zip(whole.records, cut.records, strict=True):
+        assert b.error_upper == pytest.approx(a.error_upper, rel=1e-9)  # points do not depend on other rows
+        assert b.error_lower == pytest.approx(a.error_lower, rel=0.2)  # of layers: each part tunes its own D
+        assert b.error_lower <= a.error_upper
+        if not b.method.endswith("_layer"):
+            assert b.error_lower == pytest.approx(a.error_lower, rel=1e-9)
 
 
 def test_the_end_of_a_budget_of_minutes_goes_where_units_run_and_names_what_is_late() -> None:
