@@ -17,8 +17,9 @@ diagonal is at least 1 / T. To first order, with columns = n, the fractions are 
 `ROUNDING` = 64 covers their sum: lower = (smallest bound open, or incumbent · (1 − gap_tol)) ·
 (1 − 64 n u · nT). Node bounds subtract the rounding of their own evaluation, and their diagonal is
 accepted only with a Cholesky proof and a margin (`kernels/best_subset.py`), so nothing else is trusted:
-neither the fixed point for z, nor the Newton step for D, nor the start. A search that is cut short
-reports the smallest bound among the nodes still open.
+neither the fixed point for z, nor the Newton step for D, nor the start. The same holds where eight rows
+are searched side by side (`kernels/subset_lanes.py`). A search that is cut short reports the smallest
+bound among the nodes still open.
 """
 
 from __future__ import annotations
@@ -36,13 +37,20 @@ from ..errors import MethodError
 from ..feasible.sparse import Sparse
 from ..gram import UNIT_ROUNDOFF, Array, Gram
 from ..kernels.best_subset import BARRIER, advance, root_bound, safe, tighten, tree
+from ..kernels.lanes import LANES
 from ..kernels.linear_algebra import stride
+from ..kernels.subset_lanes import advance_lanes, space
 from ..kernels.subset_start import improve, starts
 from ..problem import LeastSquares
 from ..result import Solution, Status, solution
 
 ROUNDING = 64.0
 SLICE = 3_000_000  # nodes · columns² between two looks at the clock: about 50 ms
+FITTED = 64  # rows whose weights are fitted in one call
+#: Fewer rows are searched one by one, since empty lanes cost as much as full ones, …
+FEW = 8
+#: … and so are wider ones, of which eight outgrow the first cache.
+NARROW = 48
 
 Mask = NDArray[np.int8]
 
@@ -95,11 +103,14 @@ class Metric:
     def fit(self, target: Array, kept: Mask) -> Array:
         """The weights of least error on each support, by the normal equations, in scaled units."""
         n = self.live.size
-        x = np.zeros_like(target)
-        for row, mask in enumerate(kept):
-            on, off = np.flatnonzero(mask), np.flatnonzero(mask == 0)
-            right = self.gram[np.ix_(on, off)] @ target[row, off]
-            x[row, on] = target[row, on] + np.linalg.solve(self.gram[:, :n][np.ix_(on, on)], right)
+        x, left, sizes = np.zeros_like(target), np.where(kept == 0, target, 0.0), kept.sum(axis=1)
+        for size in np.unique(sizes):
+            alike = np.flatnonzero(sizes == size)
+            for rows in np.split(alike, range(FITTED, alike.size, FITTED)):
+                on = np.nonzero(kept[rows])[1].reshape(rows.size, size)
+                right = np.einsum("rkn,rn->rk", self.gram[on, :n], left[rows])
+                moved = np.linalg.solve(self.gram[on[:, :, None], on[:, None, :]], right[:, :, None])[:, :, 0]
+                x[rows[:, None], on] = target[rows[:, None], on] + moved
         return x
 
 
@@ -214,20 +225,26 @@ def search(
 ) -> tuple[Array, NDArray[np.object_], NDArray[np.int64]]:
     """Lower bounds before the rounding allowance, what ended each row, and nodes; `kept` and `error` improve."""
     rows, n = target.shape
-    space, diagonal = tree(n), metric.diagonal
-    lower, complete = np.zeros(rows), np.zeros(rows, dtype=np.int8)
+    several = rows >= FEW and n <= NARROW
+    trees, diagonal = tree(n, LANES if several else 1), metric.diagonal
+    lanes = space(n) if several else None
+    lower, complete = np.zeros(rows), np.full(rows, -1, dtype=np.int8)
     nodes, at = np.zeros(rows, dtype=np.int64), np.zeros(2, dtype=np.int64)
     stopped = np.full(rows, Status.NODE_LIMIT, dtype=object)
     budget = SLICE // n**2 + 1
     in_time = True
-    while at[0] < rows:
+    while np.any(complete < 0):
         if in_time and deadline < math.inf and time.monotonic() >= deadline:
             in_time = False
-            stopped[at[0] :] = Status.TIME_LIMIT
+            stopped[complete < 0] = Status.TIME_LIMIT
         limit = max_nodes if in_time else 1
-        advance(space, metric.inverse, target, diagonal, kept, error, lower, complete, nodes, at, limit, factor, budget)
+        found = kept, error, lower, complete, nodes
+        if lanes is None:
+            advance(trees, metric.inverse, target, diagonal, *found, at, limit, factor, budget)
+        else:
+            advance_lanes(trees, lanes, metric.inverse, target, diagonal, *found, at, limit, factor, budget)
     stopped[complete == 1] = Status.CLOSED
     for row in np.flatnonzero(complete == 0):
-        whole = root_bound(space, metric.inverse, target[row], diagonal, int(kept[row].sum()))
+        whole = root_bound(trees, metric.inverse, target[row], diagonal, int(kept[row].sum()))
         lower[row] = max(lower[row], whole)
     return lower, stopped, nodes

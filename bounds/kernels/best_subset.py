@@ -25,7 +25,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ..gram import UNIT_ROUNDOFF, Array
-from .linear_algebra import back_substitute, cholesky, inverse_from_factor, stride, subtract_1
+from .lanes import LANES, any_positive, put, ramp, spread, where_less, window
+from .linear_algebra import back_substitute, borrow, cholesky, inverse_from_factor, stride, subtract_1
 
 EVALUATIONS, AGAIN = 6, 2  # of the bound at a node: at first, and after every change to it
 BARRIER = 0.05  # weight of the log determinant in the objective of the diagonal, per unit of mean d
@@ -50,11 +51,24 @@ NODE = np.dtype(
         ("bound", "f8"),  # proven for everything open at this level
     ]
 )
-STATE = np.dtype([("error", "f8"), ("factor", "f8"), ("level", "i8"), ("nodes", "i8")])
+STATE = np.dtype(
+    [
+        ("error", "f8"),  # of the incumbent
+        ("factor", "f8"),  # 1 − gap_tol
+        ("level", "i8"),  # the current node; below the root's where the tree is exhausted
+        ("nodes", "i8"),  # so far
+        ("row", "i8"),  # of the problem
+    ]
+)
+#: What `decide` leaves to be done with a node: nothing, prepare it again, tighten its diagonal, or branch.
+FINISHED, SETTLED, TIGHTEN, BRANCH = range(4)
 
 
 class Tree(NamedTuple):
-    """The stack of nodes, one level a depth, and scratch space: few arrays, for each costs time at every call."""
+    """Stacks of nodes, one level a depth, and scratch space: few arrays, for each costs time at every call.
+
+    Several problems lie behind each other, `columns + 2` levels each.
+    """
 
     matrix: Array  # (levels, columns, stride) upper triangles of M
     v: Array  # (levels, stride) weights of the free columns
@@ -63,16 +77,16 @@ class Tree(NamedTuple):
     column: NDArray[np.int64]  # (levels, columns) original index of each free column
     kept: NDArray[np.int8]  # (levels, columns) 1 where an original column is kept for good
     node: NDArray[np.void]  # (levels,) of NODE
-    state: NDArray[np.void]  # (1,) of STATE: incumbent error, 1 − gap_tol, current level, nodes so far
-    best: NDArray[np.int8]  # (columns,) the incumbent: 1 where kept
+    state: NDArray[np.void]  # (problems,) of STATE
+    best: NDArray[np.int8]  # (problems, columns) the incumbent: 1 where kept
     square: Array  # (3, columns, stride) scratch
     line: Array  # (5, stride) scratch: g, d y², a vector, v²/M, reciprocal pivots
     whole: NDArray[np.int64]  # (2, columns) scratch: what to do with each free column, positions
 
 
-def tree(columns: int) -> Tree:
-    """Space for the search on that many columns: about 8 · columns³ bytes."""
-    levels, row = columns + 2, stride(columns)
+def tree(columns: int, problems: int = 1) -> Tree:
+    """Space for the search on that many columns: about 8 · columns³ bytes a problem."""
+    levels, row = problems * (columns + 2), stride(columns)
     return Tree(
         matrix=np.zeros((levels, columns, row)),
         v=np.zeros((levels, row)),
@@ -81,12 +95,21 @@ def tree(columns: int) -> Tree:
         column=np.zeros((levels, columns), dtype=np.int64),
         kept=np.zeros((levels, columns), dtype=np.int8),
         node=np.zeros(levels, dtype=NODE),
-        state=np.zeros(1, dtype=STATE),
-        best=np.zeros(columns, dtype=np.int8),
+        state=np.zeros(problems, dtype=STATE),
+        best=np.zeros((problems, columns), dtype=np.int8),
         square=np.zeros((3, columns, row)),
         line=np.zeros((5, row)),
         whole=np.zeros((2, columns), dtype=np.int64),
     )
+
+
+@njit(cache=True)
+def borrowed(t: Tree) -> Tree:
+    """The same arrays, not counted: for the time of a call."""
+    return Tree(
+        borrow(t.matrix), borrow(t.v), borrow(t.d), borrow(t.z), borrow(t.column), borrow(t.kept), borrow(t.node),
+        borrow(t.state), borrow(t.best), borrow(t.square), borrow(t.line), borrow(t.whole),
+    )  # fmt: skip
 
 
 @njit(cache=True)
@@ -253,8 +276,7 @@ def gather(source: Array, target: Array, index: NDArray[np.int64], m: int) -> No
 
 @njit(cache=True)
 def compress(t: Tree, level: int, to: int, index: NDArray[np.int64], m: int) -> None:
-    """Copy the free columns at the m positions `index` (increasing) of `level` to `to` (may be the same)."""
-    gather(t.matrix[level], t.matrix[to], index, m)
+    """Copy what is known of the free columns at the m positions `index` (increasing) to level `to`, but for M."""
     for i in range(m):
         j = index[i]
         t.v[to, i] = t.v[level, j]
@@ -297,6 +319,7 @@ def settle(t: Tree, level: int) -> None:
             q += 1
         elif act[i] == 1:
             t.kept[level, t.column[level, i]] = 1
+    gather(matrix, matrix, index, q)
     compress(t, level, level, index, q)
 
 
@@ -311,6 +334,7 @@ def descend(t: Tree, level: int) -> None:
             index[q] = i
             line[q] = matrix[min(i, b), max(i, b)]
             q += 1
+    strike(matrix, t.matrix[level + 1], b, node.size)
     compress(t, level, level + 1, index, q)
     t.kept[level + 1] = t.kept[level]
     child.remove = node.remove
@@ -327,12 +351,40 @@ def descend(t: Tree, level: int) -> None:
 @njit(cache=True)
 def accept(t: Tree, level: int, cost: float, keep_named: bool, i: int, j: int, h: int) -> None:
     """New incumbent: the kept columns of the level, and of its free ones those named, or all but those."""
-    t.state[0].error = cost
-    t.best[:] = t.kept[level]
+    at = level // (t.best.shape[1] + 2)
+    t.state[at].error = cost
+    t.best[at] = t.kept[level]
     for q in range(t.node[level].size):
         named = q in (i, j, h)
         if named == keep_named:
-            t.best[t.column[level, q]] = 1
+            t.best[at, t.column[level, q]] = 1
+
+
+@njit(cache=True)
+def gains(g: Array, q: Array, w: Array, h: int, i: int, m: int, rest: float) -> bool:
+    """Whether some j > i beside h and i gains more than `rest`; q and w are r and 1 after h."""
+    row, u, f, size = g.shape[1], spread(w[i]), spread(g[h, i]), spread(float(m))
+    goal, twice, square, hit = spread(rest), spread(2.0 * q[i]), spread(q[i] * q[i]), spread(0.0)
+    for j in range(i + 1, m, LANES):
+        p, x, y = window(g, i * row + j) - f * window(g, h * row + j), window(q, j), window(w, j)
+        least = goal * (u * y - p * p)
+        gain = where_less(spread(float(j)) + ramp(), size, square * y + x * x * u - twice * x * p, least)
+        hit = where_less(least, gain, spread(1.0), hit)
+    return any_positive(hit)
+
+
+@njit(cache=True)
+def strike(source: Array, target: Array, b: int, m: int) -> None:
+    """Upper triangle without row and column b; what `put` writes beyond a row's end is overwritten or not used."""
+    row = source.shape[1]
+    for i in range(m):
+        if i == b:
+            continue
+        at, to = i * row, (i - (i > b)) * row
+        for j in range(i, b, LANES):
+            put(target, to + j, window(source, at + j))
+        for j in range(max(i, b + 1), m, LANES):
+            put(target, to + j - 1, window(source, at + j))
 
 
 @njit(cache=True)
@@ -391,11 +443,7 @@ def finish_few(t: Tree, level: int, gap: float) -> bool:
             rest = need - r[h] * r[h]
             for i in range(h + 1, m - 1):
                 s, u, f = q[i], w[i], g[h, i]
-                hit = 0
-                for j in range(i + 1, m):
-                    p = g[i, j] - f * g[h, j]
-                    hit |= s * s * w[j] + q[j] * q[j] * u - 2.0 * s * q[j] * p > rest * (u * w[j] - p * p)
-                if hit:
+                if gains(g, q, w, h, i, m, rest):
                     for j in range(i + 1, m):
                         p = g[i, j] - f * g[h, j]
                         gain = (s * s * w[j] + q[j] * q[j] * u - 2.0 * s * q[j] * p) / (u * w[j] - p * p)
@@ -450,17 +498,20 @@ def finish_two(t: Tree, level: int, gap: float) -> None:
 
 
 @njit(cache=True)
-def reduce(t: Tree, level: int) -> bool:
-    """Bound the node, fix what its bound decides, finish it if that is easy; True if it must be branched."""
-    a, b, c = t.square[0], t.square[1], t.square[2]
-    g, y2, e, reciprocal = t.line[0], t.line[1], t.line[2], t.line[4]
-    evaluations, improved = EVALUATIONS, False
-    z, d, cheap, act = t.z[level], t.d[level], t.line[3], t.whole[0]
+def gap_of(t: Tree, level: int) -> float:
+    """What a node may still cost without being worse than the incumbent."""
+    state = t.state[level // (t.best.shape[1] + 2)]
+    return float(state.error * state.factor - t.node[level].cost)
+
+
+@njit(cache=True)
+def prepare(t: Tree, level: int) -> bool:
+    """Finish the node, or fix what the cost of removing single columns decides; True if it needs a bound."""
+    cheap, act = t.line[3], t.whole[0]
     while True:
         m, k = t.node[level].size, t.node[level].remove
-        matrix, v = t.matrix[level], t.v[level]
-        cost = t.node[level].cost
-        gap = t.state[0].error * t.state[0].factor - cost
+        matrix, v, cost = t.matrix[level], t.v[level], t.node[level].cost
+        gap = gap_of(t, level)
         if not gap > 0.0:
             return False
         if k == 0:
@@ -488,83 +539,154 @@ def reduce(t: Tree, level: int) -> bool:
             if k == 2:
                 finish_two(t, level, gap)
                 return False
-            few = m - k <= LEAF
-            if few and m < EARLY and finish_few(t, level, gap):
-                return False
-            bound, low, high, reach = -HUGE, 0.0, 0.0, 0.0
-            for q in range(evaluations):
-                if q > 0:
-                    soften(z, y2, m, float(m - k))
-                bound, low, high, reach = perspective(matrix, v, d, z, m, k, a, g, y2, e, reciprocal)
-                if bound >= gap:
-                    return False
-                if reach < gap:
-                    break
-            evaluations = AGAIN
-            t.node[level].bound = max(t.node[level].bound, cost + bound)
-            removed = 0
-            for j in range(m):
-                if y2[j] <= low:
-                    if bound - y2[j] + high >= gap and removed < k:
-                        act[j] = 2
-                        removed += 1
-                        fixed += 1
-                elif bound + y2[j] - low >= gap:
-                    act[j] = 1
-                    fixed += 1
-            if fixed == 0:
-                if few and m >= EARLY and finish_few(t, level, gap):
-                    return False
-                if not improved and m >= 8 and k >= 3 and m - k >= 3:
-                    improved = True
-                    if tighten(matrix, d, z, m, BARRIER, TILT, a, b, c, g, y2, e, reciprocal):
-                        soften(z, y2, m, float(m - k))
-                        continue
-                choice, score = 0, -1.0
-                for j in range(m):
-                    s = cheap[j] * np.sqrt(z[j] * (1.0 - z[j]))
-                    if s > score:
-                        choice, score = j, s
-                t.node[level].branch = choice
-                return True
+            return not (m - k <= LEAF and m < EARLY and finish_few(t, level, gap))
         settle(t, level)
 
 
 @njit(cache=True)
-def plant(t: Tree, inverse: Array, v: Array, d: Array, start: NDArray[np.int8], error: float, factor: float) -> None:
-    """Put the root of one (row, keep) on the stack, with the incumbent of a heuristic."""
+def decide(t: Tree, level: int, bound: float, low: float, high: float, y2: Array, improved: bool) -> int:
+    """Fix what a bound below the gap decides, or finish a small node; what is left to do.
+
+    `low` and `high` are the k-th and (k+1)-th of `y2` = `d y²`; exchanging a column across them changes the bound.
+    """
+    m, k, gap, act = t.node[level].size, t.node[level].remove, gap_of(t, level), t.whole[0]
+    t.node[level].bound = max(t.node[level].bound, t.node[level].cost + bound)
+    removed, fixed = 0, 0
+    for j in range(m):
+        act[j] = 0
+        if y2[j] <= low:
+            if bound - y2[j] + high >= gap and removed < k:
+                act[j] = 2
+                removed += 1
+                fixed += 1
+        elif bound + y2[j] - low >= gap:
+            act[j] = 1
+            fixed += 1
+    if fixed > 0:
+        settle(t, level)
+        return SETTLED
+    if m - k <= LEAF and m >= EARLY and finish_few(t, level, gap):
+        return FINISHED
+    return TIGHTEN if not improved and m >= 8 and k >= 3 and m - k >= 3 else BRANCH
+
+
+@njit(cache=True)
+def choose(t: Tree, level: int) -> None:
+    """The column to branch on: dear to remove, and z undecided."""
+    node, matrix, v, z = t.node[level], t.matrix[level], t.v[level], t.z[level]
+    choice, score = 0, -1.0
+    for j in range(node.size):
+        s = v[j] * v[j] / matrix[j, j] * np.sqrt(z[j] * (1.0 - z[j]))
+        if s > score:
+            choice, score = j, s
+    node.branch = choice
+
+
+@njit(cache=True)
+def reduce(t: Tree, level: int) -> bool:
+    """Bound the node, fix what its bound decides, finish it if that is easy; True if it is to be branched."""
+    a, b, c = t.square[0], t.square[1], t.square[2]
+    g, y2, e, reciprocal = t.line[0], t.line[1], t.line[2], t.line[4]
+    z, d = t.z[level], t.d[level]
+    evaluations, improved = EVALUATIONS, False
+    while prepare(t, level):
+        m, k = t.node[level].size, t.node[level].remove
+        matrix, v, gap = t.matrix[level], t.v[level], gap_of(t, level)
+        bound, low, high, reach = -HUGE, 0.0, 0.0, 0.0
+        for q in range(evaluations):
+            if q > 0:
+                soften(z, y2, m, float(m - k))
+            bound, low, high, reach = perspective(matrix, v, d, z, m, k, a, g, y2, e, reciprocal)
+            if bound >= gap:
+                return False
+            if reach < gap:
+                break
+        evaluations = AGAIN
+        what = decide(t, level, bound, low, high, y2, improved)
+        if what == TIGHTEN:
+            improved = True
+            if tighten(matrix, d, z, m, BARRIER, TILT, a, b, c, g, y2, e, reciprocal):
+                soften(z, y2, m, float(m - k))
+                continue
+            what = BRANCH
+        if what == BRANCH:
+            choose(t, level)
+            return True
+        if what == FINISHED:
+            return False
+    return False
+
+
+@njit(cache=True)
+def plant(
+    t: Tree, at: int, row: int, inverse: Array, v: Array, d: Array, start: NDArray[np.int8], error: float, factor: float
+) -> None:
+    """Put the root of one (row, keep) on stack `at`, with the incumbent of a heuristic."""
     n = v.size
+    root = at * (n + 2)
     keep = 0
     for i in range(n):
         keep += start[i]
     for i in range(n):
         for j in range(i, n):
-            t.matrix[0, i, j] = inverse[i, j]
-        t.v[0, i] = v[i]
-        t.d[0, i] = d[i]
-        t.z[0, i] = keep / n
-        t.column[0, i] = i
-        t.kept[0, i] = 0
-        t.best[i] = start[i]
-    t.node[0].size = n
-    t.node[0].remove = n - keep
-    t.node[0].cost = 0.0
-    t.node[0].bound = 0.0
-    t.node[0].stage = 0
-    t.state[0].error = error
-    t.state[0].factor = factor
-    t.state[0].level = 0
-    t.state[0].nodes = 0
+            t.matrix[root, i, j] = inverse[i, j]
+        t.v[root, i] = v[i]
+        t.d[root, i] = d[i]
+        t.z[root, i] = keep / n
+        t.column[root, i] = i
+        t.kept[root, i] = 0
+        t.best[at, i] = start[i]
+    node, state = t.node[root], t.state[at]
+    node.size = n
+    node.remove = n - keep
+    node.cost = 0.0
+    node.bound = 0.0
+    node.stage = 0
+    state.error = error
+    state.factor = factor
+    state.level = root
+    state.nodes = 0
+    state.row = row
 
 
 @njit(cache=True)
-def open_bound(t: Tree) -> float:
-    """Smallest proven bound of what is still open on the stack; the incumbent's if nothing is below it."""
-    least = float(t.state[0].error * t.state[0].factor)
-    for level in range(t.state[0].level + 1):
+def walk(t: Tree, at: int, max_nodes: int) -> bool:
+    """Go to the next untouched node of stack `at` and count it; False where the tree or its budget is exhausted."""
+    root, state = at * (t.best.shape[1] + 2), t.state[at]
+    while state.level >= root:
+        node = t.node[state.level]
+        if node.stage == 0:
+            if state.nodes >= max_nodes:
+                return False
+            state.nodes += 1
+            node.stage = 1
+            return True
+        if node.stage > 2 or node.bound >= state.error * state.factor:
+            state.level -= 1
+            continue
+        descend(t, state.level)
+        node.stage += 1
+        state.level += 1
+    return False
+
+
+@njit(cache=True)
+def harvest(
+    t: Tree, at: int, kept: NDArray[np.int8], error: Array, lower: Array, complete: NDArray[np.int8],
+    nodes: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Store what stack `at` has found: `lower` is the smallest bound of what is still open, or the incumbent's."""
+    root, state = at * (t.best.shape[1] + 2), t.state[at]
+    row = state.row
+    least = state.error * state.factor
+    for level in range(root, state.level + 1):
         if t.node[level].stage <= 2:
             least = min(least, t.node[level].bound)
-    return least
+    kept[row] = t.best[at]
+    error[row] = state.error
+    lower[row] = least
+    complete[row] = state.level < root
+    nodes[row] = state.nodes
 
 
 @njit(cache=True)
@@ -579,39 +701,19 @@ def advance(
     proven, `complete` whether the tree was exhausted. `at` is (row, whether its tree is on the stack);
     `diagonal` is safe for `inverse`.
     """
+    t = borrowed(t)
     while at[0] < targets.shape[0]:
         row = at[0]
         if at[1] == 0:
-            plant(t, inverse, targets[row], diagonal, kept[row], error[row], factor)
+            plant(t, 0, row, inverse, targets[row], diagonal, kept[row], error[row], factor)
             at[1] = 1
-        state = t.state[0]
-        level = state.level
-        while level >= 0:
-            node = t.node[level]
-            if node.stage == 0:
-                if state.nodes >= max_nodes:
-                    break
-                if budget <= 0:
-                    state.level = level
-                    return
-                budget -= 1
-                state.nodes += 1
-                node.stage = 1
-                if not reduce(t, level):
-                    level -= 1
-                    continue
-            if node.stage > 2 or node.bound >= state.error * state.factor:
-                level -= 1
-                continue
-            descend(t, level)
-            node.stage += 1
-            level += 1
-        state.level = level
-        kept[row] = t.best
-        error[row] = state.error
-        lower[row] = open_bound(t)
-        complete[row] = level < 0
-        nodes[row] = state.nodes
+        while walk(t, 0, max_nodes):
+            if not reduce(t, t.state[0].level):
+                t.state[0].level -= 1
+            budget -= 1
+            if budget <= 0:
+                return
+        harvest(t, 0, kept, error, lower, complete, nodes)
         at[0] += 1
         at[1] = 0
 

@@ -29,6 +29,22 @@ def stride(columns: int) -> int:
     return (columns + LANES) // LANES * LANES
 
 
+@intrinsic
+def borrow(_: Any, array: Any) -> Any:
+    """The same array without a count of references, of which every call with it and every view would change some.
+
+    It must not outlive the original. In a search of short steps the counts, atomic, take a fifth of the time.
+    """
+
+    def generate(context: Any, builder: Any, kind: Any, args: Any) -> Any:
+        same = make_array(kind.args[0])(context, builder, args[0])
+        same.meminfo = ir.Constant(same.meminfo.type, None)
+        same.parent = ir.Constant(same.parent.type, None)
+        return same._getvalue()
+
+    return array(array), generate
+
+
 def _subtract(terms: int) -> Any:
     """Code generator of `target[at:at+4] -= Σ_q factor_q · source[start + q·step :][:4]`."""
 

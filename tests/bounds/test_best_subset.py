@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from bounds.errors import MethodError, ProblemError
 from bounds.exact import best_subset as search
@@ -17,6 +18,8 @@ from bounds.exact.best_subset import Metric, greedy, solve
 from bounds.feasible.integer_box import IntegerBox
 from bounds.feasible.sparse import Sparse
 from bounds.gram import Array, Gram
+from bounds.kernels.lanes import LANES, store
+from bounds.kernels.subset_lanes import Space, factor, invert, space, substitute
 from bounds.problem import LeastSquares
 from bounds.result import Solution, Status
 
@@ -119,16 +122,16 @@ def test_error_falls_with_keep_and_the_start_is_never_below_the_optimum() -> Non
     assert (previous == 0.0).all()
 
 
-@pytest.mark.parametrize("n", [24, 80])
+@pytest.mark.parametrize(("n", "rows"), [(24, 3), (24, 11), (80, 3)])
 @pytest.mark.parametrize("nodes", [1, 10, 100])
-def test_an_interrupted_search_reports_what_it_has_proven(n: int, nodes: int) -> None:
-    gram, target = correlated(np.random.default_rng(n), n, 3, spread=3.0)
+def test_an_interrupted_search_reports_what_it_has_proven(n: int, rows: int, nodes: int) -> None:
+    gram, target = correlated(np.random.default_rng(n), n, rows, spread=3.0)
     keep = n // 3
     cut = run(gram, target, keep, max_nodes=nodes)
     assert (cut.stats["nodes"] <= nodes).all()
     assert (cut.lower > 0.0).all()
     assert (cut.lower <= cut.upper).all()
-    for row in range(3):
+    for row in range(rows):
         closed = cut.upper[row] - cut.lower[row] <= 1e-6 * cut.upper[row]
         assert cut.status[row] == (Status.CLOSED if closed else Status.NODE_LIMIT)
     if n == 24:
@@ -155,8 +158,9 @@ def test_out_of_time_keeps_the_heuristic_and_a_root_bound() -> None:
     assert (found.status == Status.TIME_LIMIT).any()
 
 
-def test_slices_do_not_change_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    gram, target = correlated(np.random.default_rng(13), 24, 4, spread=2.0)
+@pytest.mark.parametrize("rows", [4, 11])
+def test_slices_do_not_change_the_search(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    gram, target = correlated(np.random.default_rng(13), 24, rows, spread=2.0)
     whole = run(gram, target, 8)
     monkeypatch.setattr(search, "SLICE", 24**2 * 3)
     sliced = run(gram, target, 8)
@@ -170,6 +174,63 @@ def test_the_same_input_gives_the_same_bits() -> None:
     one, two = run(gram, target, 7), run(gram, target, 7)
     assert one.x.tobytes() == two.x.tobytes()
     assert one.lower.tobytes() == two.lower.tobytes()
+
+
+@pytest.mark.parametrize("power", [0, 2])
+def test_rows_side_by_side_are_searched_as_one_by_one(monkeypatch: pytest.MonkeyPatch, power: int) -> None:
+    rng = np.random.default_rng([18, power])
+    gram, target = correlated(rng, 28, 30, spread=2.0)
+    gram += 10.0**power * np.outer(gram[0], gram[0])
+    for keep in (4, 9, 20, 25):
+        together = run(gram, target, keep)
+        with monkeypatch.context() as patch:
+            patch.setattr(search, "FEW", 10**9)
+            alone = run(gram, target, keep)
+        assert together.closed.all()
+        assert (together.lower <= alone.upper).all()
+        assert (alone.lower <= together.upper).all()
+        assert abs(together.stats["nodes"].sum() / alone.stats["nodes"].sum() - 1) < 0.05
+
+
+def test_neither_order_nor_number_of_rows_changes_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "FEW", 1)
+    rng = np.random.default_rng(20)
+    gram, target = correlated(rng, 26, 21, spread=2.0)
+    whole = run(gram, target, 8)
+    for rows in (np.array([20]), rng.permutation(21), np.arange(5, 14)):
+        some = run(gram, target[rows], 8)
+        assert some.lower.tobytes() == whole.lower[rows].tobytes()
+        assert some.x.tobytes() == whole.x[rows].tobytes()
+        assert (some.stats["nodes"] == whole.stats["nodes"][rows]).all()
+
+
+@pytest.mark.parametrize("n", [1, 4, 7, 16, 29])
+def test_factors_in_lanes(n: int) -> None:
+    """Against numpy; the last lane holds a matrix that is not definite."""
+    rng = np.random.default_rng(n)
+    s, row = space(n), n + 1
+    inputs = rng.standard_normal((LANES, 2 * n, n))
+    matrix, right = np.swapaxes(inputs, 1, 2) @ inputs, rng.standard_normal((LANES, n))
+    matrix[-1, n // 2, n // 2] = -1.0
+    square = np.zeros((n, row, LANES))
+    square[:, :n], square[:, n] = np.moveaxis(matrix, 0, -1), right.T
+    s.a[: square.size] = square.ravel()
+    factor_solve_invert(s, n, row)
+    definite = s.number[:LANES]
+    assert (definite[:-1] > 0.0).all()
+    assert definite[-1] == 0.0
+    inverse = np.moveaxis(s.c[: square.size].reshape(n, row, LANES), -1, 0)[:, :, :n]
+    for lane in range(LANES - 1):
+        solution = s.g[: n * LANES].reshape(n, LANES)[:, lane]
+        np.testing.assert_allclose(solution, np.linalg.solve(matrix[lane], right[lane]), rtol=1e-8)
+        np.testing.assert_allclose(np.triu(inverse[lane]), np.triu(np.linalg.inv(matrix[lane])), rtol=1e-7, atol=1e-9)
+
+
+@njit
+def factor_solve_invert(s: Space, n: int, row: int) -> None:
+    store(s.number, 0, factor(s.a, n, n + 1, row, s.reciprocal))
+    substitute(s.a, n, row, s.reciprocal, s.g)
+    invert(s.a, n, row, s.reciprocal, s.b, s.c)
 
 
 def test_permuting_columns_and_rows_leaves_the_optimum() -> None:
