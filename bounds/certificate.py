@@ -19,7 +19,7 @@ import numpy as np
 
 from . import block_certificate, interval_certificate
 from .block_certificate import BlockCertificate
-from .errors import CertificateError
+from .errors import CertificateError, ProblemError
 from .feasible.sparse import Sparse
 from .gram import UNIT_ROUNDOFF, Array, Gram
 from .interval_certificate import IntervalCertificate
@@ -256,11 +256,18 @@ def verify(
     ------
     CertificateError
         Names the row, and the reason: wrong shapes, `gram − D` indefinite, or no finite minimum.
+    ProblemError
+        There is no such row.
     """
+    for row in () if rows is None else rows:
+        if not 0 <= row < problem.rows:
+            raise ProblemError(f"there is no row {row}: the problem has {problem.rows}, counted from 0")
     if isinstance(certificate, BlockCertificate):
         return block_certificate.verify(problem, certificate, rows)
     if isinstance(certificate, IntervalCertificate):
         return interval_certificate.verify(problem, certificate, rows)
+    if not isinstance(certificate, Certificate):
+        raise CertificateError(f"{certificate!r} is no certificate: pass `Bound.certificate`")
     certificate = _checked(problem, certificate)
     shared = certificate.diagonal.ndim == 1
     gram, gram_shift = dyadic(problem.gram.array.tolist())

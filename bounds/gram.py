@@ -31,7 +31,7 @@ class Gram:
     """
 
     def __init__(self, array: object) -> None:
-        matrix = np.array(array, dtype=np.float64)
+        matrix = real(array, "the Gram matrix")
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
             raise ProblemError(f"a Gram matrix is square and not empty, got shape {matrix.shape}")
         if not np.isfinite(matrix).all():
@@ -161,3 +161,20 @@ class Gram:
     def restrict(self, columns: NDArray[np.intp]) -> Gram:
         """The Gram matrix of some of the inputs."""
         return Gram(self.array[np.ix_(columns, columns)])
+
+
+def real(values: object, name: str) -> Array:
+    """A copy in float64; `name` is what messages call it.
+
+    Raises
+    ------
+    ProblemError
+        No array of real numbers.
+    """
+    try:
+        found = np.asarray(values)
+        if np.iscomplexobj(found):
+            raise TypeError("its entries are complex")
+        return found.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{name} is no array of real numbers: {error}") from error

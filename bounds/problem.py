@@ -6,7 +6,7 @@ import numpy as np
 
 from .errors import ProblemError
 from .feasible.base import Feasible
-from .gram import UNIT_ROUNDOFF, Array, Gram
+from .gram import UNIT_ROUNDOFF, Array, Gram, real
 
 UNDERFLOW = 2.0**-1073
 
@@ -27,12 +27,13 @@ class LeastSquares:
     Raises
     ------
     ProblemError
-        Wrong shapes, NaN or infinity (with row and column), or a set that does not fit the columns.
+        Wrong shapes, entries that are not real numbers, NaN or infinity (with row and column), no feasible set, or one
+        that does not fit the columns.
     """
 
     def __init__(self, gram: Gram | object, target: object, feasible: Feasible) -> None:
         self.gram = gram if isinstance(gram, Gram) else Gram(gram)
-        rows = np.array(target, dtype=np.float64)
+        rows = real(target, "the target")
         if rows.ndim == 1:
             rows = rows[None, :]
         if rows.ndim != 2 or rows.shape[1] != self.gram.columns:
@@ -42,6 +43,8 @@ class LeastSquares:
         if not np.isfinite(rows).all():
             r, c = np.argwhere(~np.isfinite(rows))[0]
             raise ProblemError(f"the target holds {rows[r, c]} in row {r}, column {c}: repair or drop that row")
+        if not isinstance(feasible, Feasible):
+            raise ProblemError(f"{feasible!r} is no feasible set: pass one such as IntegerBox(-8, 7) or Sparse(9)")
         feasible.check(self.gram.columns)
         self.target: Array = np.ascontiguousarray(rows)
         self.target.setflags(write=False)

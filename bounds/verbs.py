@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .errors import MethodError
 from .gram import Array
 from .problem import LeastSquares
 from .result import Bound, Solution
@@ -38,10 +39,12 @@ def lower_bound(problem: LeastSquares, method: Relaxation) -> Bound:
     Raises
     ------
     MethodError
-        A feasible set that this relaxation cannot treat; the message names one that can.
+        No relaxation, or a feasible set that it cannot treat; the message names one that can.
     ProblemError
         A singular Gram matrix whose bound would be −∞, by column.
     """
+    if isinstance(method, type) or not hasattr(method, "lower_bound"):
+        raise MethodError(f"{method!r} is no relaxation: use a value such as DiagonalSplit()")
     return method.lower_bound(problem)
 
 
@@ -64,8 +67,10 @@ def solve(problem: LeastSquares, method: Search, start: Array | None = None) -> 
     Raises
     ------
     MethodError
-        A feasible set that this search cannot treat; the message names one that can.
+        No search, or a feasible set that it cannot treat; the message names one that can.
     ProblemError
         A Gram matrix that the search cannot use (named by column), or a start outside the set.
     """
+    if isinstance(method, type) or not hasattr(method, "solve"):
+        raise MethodError(f"{method!r} is no search: use a value such as BranchAndBound()")
     return method.solve(problem, start)

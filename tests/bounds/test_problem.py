@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import bounds
-from bounds import BoundsDisagree, Gram, IntegerBox, LeastSquares, ProblemError, Sparse, Status
+from bounds import (
+    BoundsDisagree,
+    CertificateError,
+    Gram,
+    IntegerBox,
+    LeastSquares,
+    MethodError,
+    ProblemError,
+    Sparse,
+    Status,
+)
 from bounds.result import solution
 
 exact = np.vectorize(Fraction, otypes=[object])
@@ -32,11 +42,34 @@ def random_gram(rng: np.random.Generator, columns: int, samples: int | None = No
         ([[1.0, 2.0], [2.0, 1.0]], "indefinite: scaled to a unit diagonal its smallest eigenvalue is -1"),
         ([[-1.0, 0.0], [0.0, 1.0]], "indefinite: column 0 has diagonal -1"),
         ([[0.0, 0.5], [0.5, 1.0]], "indefinite: column 0 has diagonal 0 but a non-zero row"),
+        (np.eye(2) * 1j, "no array of real numbers: its entries are complex"),
+        ([["one", "two"], ["two", "one"]], "the Gram matrix is no array of real numbers: could not convert"),
+        ([[1.0, 0.0], [0.0]], "the Gram matrix is no array of real numbers"),
     ],
 )
 def test_what_is_no_gram_matrix(gram: object, message: str) -> None:
     with pytest.raises(ProblemError, match=message):
         Gram(gram)
+
+
+def test_what_is_no_set_no_method_no_certificate_and_no_row() -> None:
+    with pytest.raises(ProblemError, match="the target is no array of real numbers"):
+        LeastSquares(np.eye(2), [1j, 2], Sparse(1))
+    with pytest.raises(ProblemError, match="4 is no feasible set: pass one such as IntegerBox"):
+        LeastSquares(np.eye(2), [1, 2], 4)  # type: ignore[arg-type]
+    problem = LeastSquares(np.eye(2), [1, 2], Sparse(1))
+    for method in (bounds.BranchAndBound(), bounds.DiagonalSplit):
+        with pytest.raises(MethodError, match="is no relaxation: use a value such as DiagonalSplit"):
+            bounds.lower_bound(problem, method)  # type: ignore[arg-type]
+    for method in (bounds.DiagonalSplit(), bounds.BranchAndBound):
+        with pytest.raises(MethodError, match="is no search: use a value such as BranchAndBound"):
+            bounds.solve(problem, method)  # type: ignore[arg-type]
+    found = bounds.lower_bound(problem, bounds.DiagonalSplit())
+    with pytest.raises(CertificateError, match="3 is no certificate"):
+        bounds.verify(problem, 3)  # type: ignore[arg-type]
+    for row in (-1, 1):
+        with pytest.raises(ProblemError, match=f"there is no row {row}: the problem has 1"):
+            bounds.verify(problem, found.certificate, rows=[row])
 
 
 def test_rounding_asymmetry_is_averaged() -> None:
