@@ -10,7 +10,7 @@ from ..feasible import BlockSparse, Codebook, IntegerBox, NofM, Sparse, SparseIn
 from ..gram import Array
 from ..problem import LeastSquares
 from ..result import Solution
-from . import best_subset, codes, dependent, enumeration, group_subset, pruned_codes
+from . import best_subset, codes, dependent, enumeration, faint, group_subset, pruned_codes
 
 #: The search of each feasible set.
 TREES = {
@@ -63,6 +63,8 @@ class BranchAndBound:
                 f"BranchAndBound has no tree for {type(problem.feasible).__name__}; "
                 "use Exhaustive for small problems or DiagonalSplit for a bound"
             )
+        if faint.faint(problem.gram).size and dependent.values_of(problem.feasible) is not None:
+            return faint.solve(problem, lambda rest: self.solve(rest, start))
         if problem.gram.singular:
             return dependent.solve(
                 problem, start, tree, max_nodes=self.max_nodes, time_limit=self.time_limit, gap_tol=self.gap_tol

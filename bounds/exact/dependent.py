@@ -246,7 +246,7 @@ _lifts: WeakKeyDictionary[Gram, dict[float, Gram]] = WeakKeyDictionary()
 
 
 def _lifted(problem: LeastSquares, start: Array | None, run: Run, max_nodes: int, time_limit: float) -> Solution:
-    values = _values(problem.feasible)
+    values = values_of(problem.feasible)
     dependent = split(problem.gram)[1].size
     share = FAINT_LIFT if values is None else 2.0**-19 / len(values)
     lifted = LeastSquares(lift(problem.gram, share), problem.target, problem.feasible)
@@ -282,7 +282,7 @@ def lift(gram: Gram, share: float) -> Gram:
     return known[share]
 
 
-def _values(feasible: Feasible) -> Array | range | None:
+def values_of(feasible: Feasible) -> Array | range | None:
     """The values that an entry may take, increasing; None where it is free."""
     if isinstance(feasible, Codebook):
         return np.asarray(feasible.levels)

@@ -37,6 +37,7 @@ from ..kernels.enumeration_prepare import conditional_centres, leading_diagonals
 from ..problem import LeastSquares
 from ..result import CLOSED, Solution, Status, solution
 from . import reduced_lattice
+from .faint import FAINTEST, faint
 
 SLICE = 500_000
 PATIENCE = 20_000
@@ -44,7 +45,6 @@ REDUCED_NODES, REDUCED_COLUMNS = 100_000, 36  # wider bases rarely close, and th
 NARROW, WIDE = 3 * LANES, 8 * LANES
 SAFETY = 32.0
 SMALLEST_TAIL = 1e-30
-FAINTEST = 2.0**-160
 
 
 class Preparation:
@@ -58,12 +58,10 @@ class Preparation:
         self.live = gram.live
         n = self.live.size
         live = gram if n == gram.columns else gram.restrict(self.live)
-        diagonal = live.array.diagonal()
-        faint = np.flatnonzero(diagonal < FAINTEST * diagonal.max())
-        if faint.size:
+        if (columns := faint(gram)).size:
             raise ProblemError(
-                f"the enumeration cannot weigh columns {self.live[faint].tolist()} against the others: their Gram "
-                f"diagonal is less than {FAINTEST:.0e} of the largest; drop these inputs, they have no effect"
+                f"the enumeration cannot weigh columns {columns.tolist()} against the others: their Gram diagonal is "
+                f"less than {FAINTEST:.0e} of the largest; drop these inputs, they have no effect"
             )
         self.padded = -(-n // LANES) * LANES
         self.exponent = int(np.frexp(live.array.diagonal().max())[1])
