@@ -94,8 +94,8 @@ def certify(
         all rows of a chunk as well (its records are called `pruning_layer`): at least as good, hence the stronger
         opponent. Exact where the rows are, for one to two times the time of pruning; certificates leave it out.
     scale : {"mse", "max", "lp", "gram"}
-        How the scale of a tensor is chosen wherever codes need one: by the weights alone (`quanterr.scaling`), or by
-        the error of the whole layer's output as a fast search finds it, the same for all of its chunks.
+        How the scale of a tensor is chosen wherever codes need one: by the weights alone (`quanterr.scaling`), or
+        "gram", by the error of the output as a fast search finds it, for each chunk by itself.
     search : BranchAndBound, optional
         Budget of the exact search, up to 128 columns; rows it leaves open get the better of its bound and a `(D, y)`
         certificate. Default: to the end up to 64 columns (36 take a few hundred nodes a row); beyond it no search
@@ -158,7 +158,7 @@ def certify(
     layers = list(layers)
     require_layers(layers)
     with workers(executor, jobs) as pool:
-        scales = gram_scales(layers, rivals, store, pool, progress) if scale == "gram" else {}
+        scales, no_scale = gram_scales(layers, chunk, rivals, store, pool, progress) if scale == "gram" else ({}, [])
         plan = [unit for one in layers for unit in units(one, rivals, chunk, scales.get(one.name, scale), search)]
 
         def go(
@@ -170,9 +170,9 @@ def certify(
 
         staged = effort != "quick" and any(unit.wide for unit in plan)
         solved, refused = _solved(go(plan, "quick pass" if staged else "solving"))
-        if refused and not skip_refused:
-            raise next(iter(refused.values()))
-        remarks = list(map(str, refused.values()))
+        if (refused or no_scale) and not skip_refused:
+            raise next(iter([*refused.values(), *no_scale]))
+        remarks = [*map(str, refused.values()), *(f"{each}; the scale of the weights is used" for each in no_scale)]
         whole = LayerBudgets(plan if budget == "both" else (), refused, partial(go, phase="layer-wide budgets"))
         whole.solve(solved)
         search_more, bound_more = _worth(list(_records(solved, whole)), refine) if effort != "quick" else (set(), set())

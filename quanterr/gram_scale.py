@@ -1,18 +1,17 @@
-"""`scale="gram"`: the scale of a tensor by the error of the layer's output instead of that of the weights.
+"""`scale="gram"`: the scale of codes by the error of the output instead of that of the weights.
 
 Where a few large weights meet large inputs, the weights' own best scale clips what matters: in MiniLM's
 `encoder.layer.4.output.dense` that costs 11 dB at 2 and 4 bits. Any scale will do for a proof; this one is the best
-that a fast search finds.
+that a fast search finds for what is solved together, a chunk of the columns or the whole layer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +24,7 @@ from .contestants import Contestant
 from .errors import ChunkRefused
 from .execution.running import Progress, result_of, spread
 from .grams import content, shared_gram
-from .layers.layer import Layer, Piece
+from .layers.layer import Chunk, Layer, Piece
 from .scaling import SCALES, contestant_scale
 from .units import STATUSES, RowResults, problem_of
 
@@ -40,48 +39,58 @@ SAMPLE = 64
 OCTAVES = range(-6, 5)
 PARTS = 8
 STEPS = (4, 2, 1)
-VERSION = "gram scale 1"
+VERSION = "gram scale 2"
+
+
+Scales = dict[tuple[int, Contestant], float]
 
 
 @dataclass(frozen=True, eq=False)
 class ScaleJob:
-    """Find the scale of one contestant's codes on a whole layer."""
+    """Find the scale of one contestant's codes on one chunk, beginning with that of the weights of the whole layer."""
 
-    layer: Layer
+    layer: str
+    chunk: Chunk
     contestant: Contestant
+    start: float
+
+    @property
+    def rows(self) -> int:
+        """Of all pieces."""
+        return sum(len(piece.weight) for piece in self.chunk.pieces)
 
     @property
     def nbytes(self) -> int:
         """Of its arrays."""
-        return self.layer.weight.nbytes + self.layer.gram.nbytes
+        return sum(piece.weight.nbytes + piece.gram.nbytes for piece in self.chunk.pieces)
 
     def key(self) -> str:
         """Content hash of the question."""
         codes = self.contestant.codes
         levels = b"" if not isinstance(codes, bounds.Codebook) else codes.array.tobytes()
-        what = repr((VERSION, codes, self.contestant.keep)).encode()
-        return hashlib.sha256(what + levels + content(self.layer.weight, self.layer.gram)).hexdigest()
+        digest = hashlib.sha256(repr((VERSION, codes, self.contestant.keep, self.start)).encode() + levels)
+        for piece in self.chunk.pieces:
+            digest.update(content(piece.weight, piece.gram))
+        return digest.hexdigest()
 
 
-def gram_scale(layer: Layer, contestant: Contestant) -> float:
-    """The scale of a whole tensor with the least error of the layer's output that `BatchSearch` finds.
+def gram_scale(job: ScaleJob) -> float:
+    """The scale with the least error of the output that `BatchSearch` finds, one for all rows.
 
-    64 rows look at the octaves around the `mse` scale, then at eighths around the best; the `mse` scale stays where it
-    is better on all rows. Codes of which only some are kept are taken as nearest.
+    64 rows look at the octaves around `start`, then at eighths around the best; `start` stays where it is better on all
+    rows. Codes of which only some are kept are taken as nearest.
 
     Raises
     ------
     ChunkRefused
-        `bounds` refuses the layer's Gram matrix.
+        `bounds` refuses the Gram matrix.
     """
-    start = contestant_scale(contestant, layer.weight, "mse")
-    everything = next(layer.chunks(None)).pieces
-    sample = list(_sampled(everything, layer.rows))
+    sample = list(_sampled(job.chunk.pieces, job.rows))
     errors: dict[int, float] = {}
 
     def error(place: int) -> float:
         if place not in errors:
-            errors[place] = _error(sample, contestant, start * 2.0 ** (place / PARTS))
+            errors[place] = _error(sample, job.contestant, job.start * 2.0 ** (place / PARTS))
         return errors[place]
 
     try:
@@ -90,59 +99,75 @@ def gram_scale(layer: Layer, contestant: Contestant) -> float:
             for move in (step, -step):
                 while error(best + move) < error(best):
                     best += move
-        found = float(start * 2.0 ** (best / PARTS))
-        if best and _error(everything, contestant, found) >= _error(everything, contestant, start):
-            found = start
+        found = float(job.start * 2.0 ** (best / PARTS))
+        before, after = (_error(job.chunk.pieces, job.contestant, scale) for scale in (job.start, found))
     except ProblemError as problem:
-        raise ChunkRefused(f'layer {layer.name}, scale "gram" of {contestant.heading}: {problem}') from problem
-    return found
+        raise ChunkRefused(
+            f"layer {job.layer}, chunk {job.chunk.index}, {job.contestant.heading}, search of a scale: {problem}"
+        ) from problem
+    return found if after < before else job.start
 
 
 def gram_scales(
     layers: Iterable[Layer],
-    contestants: Iterable[Contestant],
+    width: int | None,
+    contestants: Sequence[Contestant],
     store: Store | None,
     pool: Executor,
     progress: Callable[[Progress], None] | None = None,
-) -> dict[str, dict[Contestant, float]]:
-    """Of every layer, by its name, for all contestants that need one: from the store where it has them.
+) -> tuple[dict[str, Scales], list[ChunkRefused]]:
+    """Of every layer, by its name, for all chunks and contestants that need one: from the store where it has them.
+
+    Chunks that are refused keep the scale of the weights.
 
     Raises
     ------
-    ChunkRefused
-        As `gram_scale`.
     QuanterrError
         A worker process died.
     """
     began = time.monotonic()
-    jobs = [ScaleJob(layer, one) for layer, one in product(layers, contestants) if one.scaled]
-    scales: dict[str, dict[Contestant, float]] = {job.layer.name: {} for job in jobs}
+    scales: dict[str, Scales] = {}
+    refused: list[ChunkRefused] = []
     waiting = []
-    for job in jobs:
+    total = 0
+    for job in _jobs(layers, width, contestants):
+        total += job.rows
         known = None if store is None else store.get(job.key(), VERSION)
+        scales.setdefault(job.layer, {})[job.chunk.index, job.contestant] = (
+            job.start if known is None else float(known.error_start[0])
+        )
         if known is None:
             waiting.append(job)
-        else:
-            scales[job.layer.name][job.contestant] = float(known.error_start[0])
-    total = sum(job.layer.rows for job in jobs)
-    done = reused = total - sum(job.layer.rows for job in waiting)
+    done = reused = total - sum(job.rows for job in waiting)
     for job, future in spread(_solve, waiting, pool, lambda job: job.nbytes):
-        row = result_of(future, f"layer {job.layer.name}")
-        scales[job.layer.name][job.contestant] = float(row.error_start[0])
-        if store is not None:
-            store.put([(job.key(), row)], VERSION)
-        done += job.layer.rows
+        try:
+            row = result_of(future, f"layer {job.layer}, chunk {job.chunk.index}")
+        except ChunkRefused as refusal:
+            refused.append(refusal)
+        else:
+            scales[job.layer][job.chunk.index, job.contestant] = float(row.error_start[0])
+            if store is not None:
+                store.put([(job.key(), row)], VERSION)
+        done += job.rows
         if progress is not None:
             progress(Progress(done, total, reused, time.monotonic() - began, None, "scales"))
-    return scales
+    return scales, refused
+
+
+def _jobs(layers: Iterable[Layer], width: int | None, contestants: Sequence[Contestant]) -> Iterator[ScaleJob]:
+    for layer in layers:
+        coded = [one for one in contestants if one.scaled] if np.any(layer.weight) else []
+        starts = [contestant_scale(one, layer.weight, "mse") for one in coded]
+        for chunk in layer.chunks(width):
+            for one, start in zip(coded, starts, strict=True):
+                yield ScaleJob(layer.name, chunk, one, start)
 
 
 def _solve(job: ScaleJob) -> RowResults:
     """The scale as the store keeps it: one row of results, with the scale as `error_start`."""
     began = time.thread_time()
     zero, closed = np.zeros(1), np.full(1, STATUSES.index(Status.CLOSED), dtype=np.int8)
-    scale = np.array([gram_scale(job.layer, job.contestant)])
-    no = np.zeros(1, dtype=np.bool_)
+    scale, no = np.array([gram_scale(job)]), np.zeros(1, dtype=np.bool_)
     return RowResults(zero, zero, scale, closed, zero[None], no, time.thread_time() - began, zero.astype(np.int64))
 
 

@@ -42,12 +42,12 @@ def units(
     layer: Layer,
     contestants: Sequence[Contestant],
     width: int | None,
-    scale: str | Mapping[Contestant, float],
+    scale: str | Mapping[tuple[int, Contestant], float],
     search: BranchAndBound | None,
 ) -> Iterator[Unit]:
     """The units of one layer, the rows of each Gram in batches; wide ones with the quick effort.
 
-    `scale` is a key of `SCALES`, or the scale of every contestant that needs one.
+    `scale` is a key of `SCALES`, or the scale of every chunk, by its index, and contestant that needs one.
 
     Raises
     ------
@@ -57,10 +57,7 @@ def units(
     """
     if not np.any(layer.weight):
         raise QuanterrError(f"layer {layer.name}: every weight is zero: exclude it with --layers")
-    scales = {
-        one: contestant_scale(one, layer.weight, scale) if isinstance(scale, str) else scale.get(one, 1.0)
-        for one in contestants
-    }
+    tensor = {one: contestant_scale(one, layer.weight, scale) for one in contestants} if isinstance(scale, str) else {}
     together: dict[str, list[Contestant]] = {}
     for contestant in contestants:
         together.setdefault(contestant.method, []).append(contestant)
@@ -75,7 +72,10 @@ def units(
         for pieces in _batches(chunk, ROWS_PER_UNIT if exact else ROWS_PER_WIDE_UNIT):
             rows = sum(len(piece.weight) for piece in pieces)
             for group in together.values():
-                per_row = np.repeat(np.array([scales[c] for c in group])[:, None], rows, axis=1)
+                scales = [
+                    tensor[one] if isinstance(scale, str) else scale.get((chunk.index, one), 1.0) for one in group
+                ]
+                per_row = np.repeat(np.array(scales)[:, None], rows, axis=1)
                 nodes = NODES_OF_PRUNED_CODES if group[0].scaled and group[0].keep != 1 else NODES
                 unit = Unit(
                     layer.name, chunk.index, tuple(group), pieces, per_row, search or BranchAndBound(max_nodes=nodes)

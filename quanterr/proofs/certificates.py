@@ -51,7 +51,7 @@ class Claim:
     ----------
     method, bits : as in `Contestant`: what it is compared as; `bits` is None for contestants that are named
     feasible : one set for each chunk; the row is `scale · x`, `x` in the set
-    scale : (rows,) weight units a code step, or None where the set holds weights
+    scale : (chunks, rows) weight units a code step, or None where the set holds weights
     x : (rows, columns) int codes, or float64 levels of a codebook or weights
     upper, lower : (chunks, rows) `lower ≤ optimum ≤ E(x) ≤ upper`
     by_dual : (chunks, rows) True where `lower` is what `proof` proves, False where it rests on the search
@@ -84,6 +84,10 @@ class Claim:
     def heading(self) -> str:
         """How messages call it."""
         return self.method if self.bits is None else f"{self.method} at {self.bits} bits"
+
+    def scale_of(self, position: int, rows: slice) -> Array | None:
+        """(rows,) in the chunk at that position; None where the set holds weights."""
+        return None if self.scale is None else self.scale[position, rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +189,8 @@ def _flatten(certificate: LayerCertificate) -> tuple[dict[str, Any], dict[str, N
         for name in ("x", "upper", "lower", "by_dual", "nodes"):
             arrays[f"{claim.name}/{name}"] = getattr(claim, name)
         if claim.scale is not None:
-            arrays[f"{claim.name}/scale"] = claim.scale
+            alike = (claim.scale == claim.scale[0]).all()
+            arrays[f"{claim.name}/scale"] = claim.scale[0] if alike else claim.scale
         if isinstance(claim.proof, PartsProof):
             arrays[f"{claim.name}/dual"] = claim.proof.lower
             entry["proof"] = {"kind": "parts", "parts": []}
@@ -253,7 +258,9 @@ def _gather(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LayerCer
     for entry in header["claims"]:
         bits = None if entry["bits"] is None else int(entry["bits"])
         name, scaled = claim_name(str(entry["method"]), bits), entry["scaled"]
-        scale = doubles(f"{name}/scale", (rows,)) if scaled else None
+        # one of the tensor stands for all chunks
+        shapes = (rows,), (count, rows)
+        scale = np.array(np.broadcast_to(doubles(f"{name}/scale", *shapes), shapes[1])) if scaled else None
         _require(scale is None or bool((scale > 0).all()), f"{name}/scale is not positive")
         sets = tuple(_feasible(f) for f in entry["feasible"])
         _require(len(sets) == count, f"{name} has {len(sets)} sets for {count} chunks")

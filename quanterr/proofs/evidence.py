@@ -203,7 +203,7 @@ def _claim(
     x = np.zeros(shape, dtype=_type_of(contestant))
     upper, lower, proven = np.empty(table), np.empty(table), np.empty(table)
     by_dual, nodes = np.zeros(table, dtype=np.bool_), np.zeros(table, dtype=np.int64)
-    scale = np.empty(layer.rows)
+    scale = np.empty(table)
     y = np.zeros(
         shape, dtype=np.result_type(np.float32, *(p.y for ps in proofs for p in ps if isinstance(p, ProvenRows)))
     )
@@ -217,7 +217,7 @@ def _claim(
         for (unit, result), proof in zip(parts[position], proofs[position], strict=True):
             rows, columns = slice(unit.first_row, unit.first_row + unit.rows), chunk.columns
             x[rows, columns] = result.x
-            scale[rows] = unit.scales[0]
+            scale[position, rows] = unit.scales[0]
             upper[position, rows], lower[position, rows] = result.error_upper, result.error_lower
             by_dual[position, rows], nodes[position, rows] = result.dual, result.nodes
             if proof is None:

@@ -31,7 +31,7 @@ def why_not_confirmed(
     budget: dict[str, Any] = {
         name: math.inf if value is None else value for name, value in claim.search.items() if name != "method"
     }
-    scale = None if claim.scale is None else claim.scale[rows]
+    scale = claim.scale_of(position, rows)
     try:
         search = SEARCHES[claim.search["method"]](**budget)
         gram, weight = Gram(certificate.grams[position][group]), certificate.weight[rows, columns]

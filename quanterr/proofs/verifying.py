@@ -251,7 +251,7 @@ class _Part:
         claim, at = self.claim, (self.position, self.rows)
         weight, x = self.certificate.weight[self.rows, self.columns], claim.x[self.rows, self.columns]
         gram = self.certificate.grams[self.position][self.group]
-        scale = None if claim.scale is None else claim.scale[self.rows]
+        scale = claim.scale_of(self.position, self.rows)
         inside = self.feasible.contains(x.astype(float))
         errors = achieved(gram, weight, scale, x)
         proven = self._proven(semidefinite)
@@ -306,7 +306,7 @@ class _Part:
                 semidefinite[key] = why_not_proven(gram, d)
             reasons.append(semidefinite[key])
         rows, columns = self.rows, self.columns
-        scale = None if self.claim.scale is None else self.claim.scale[rows]
+        scale = self.claim.scale_of(self.position, rows)
         weight = self.certificate.weight[rows, columns]
         d = diagonal[0] if shared else diagonal
         values = dual_values(gram, d, proof.y[rows, columns], weight, scale, self.feasible)
@@ -320,7 +320,7 @@ class _Part:
         for part in proof.parts:
             if part.position == self.position and self.rows.start <= part.rows.start < self.rows.stop:
                 weight = self.certificate.weight[part.rows, self.columns]
-                scale = None if self.claim.scale is None else self.claim.scale[part.rows]
+                scale = self.claim.scale_of(self.position, part.rows)
                 found = recheck(gram, weight, scale, self.feasible, part.certificate, exactly=self.exactly)
                 values[part.rows.start - self.rows.start : part.rows.stop - self.rows.start] = found
         return values

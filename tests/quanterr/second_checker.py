@@ -75,7 +75,9 @@ def check(path: Path) -> tuple[int, int]:
                 packed = exact(npz[f"gram/{position}"][row // height])
                 n = chunk["columns"][1] - chunk["columns"][0]
                 gram = [[packed[max(i, j) * (max(i, j) + 1) // 2 + min(i, j)] for j in range(n)] for i in range(n)]
-                scale = exact(of["scale"][row]) if claim["scaled"] else Fraction(1)
+                scale = Fraction(1)
+                if claim["scaled"]:
+                    scale = exact(of["scale"][row] if of["scale"].ndim == 1 else of["scale"][position, row])
                 w, x = exact(weight[row, columns]), exact(of["x"][row, columns])
                 step = [scale * a - b for a, b in zip(x, w, strict=True)]
                 error = dot(step, times(gram, step))
