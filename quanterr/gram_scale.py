@@ -99,6 +99,8 @@ def gram_scale(job: ScaleJob) -> float:
             for move in (step, -step):
                 while error(best + move) < error(best):
                     best += move
+        if not best:
+            return job.start
         found = float(job.start * 2.0 ** (best / PARTS))
         before, after = (_error(job.chunk.pieces, job.contestant, scale) for scale in (job.start, found))
     except ProblemError as problem:
