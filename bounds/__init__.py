@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .relaxation.any_scale import ScaleFreeBound, scale_free_bound
     from .relaxation.block import BlockSplit
     from .relaxation.diagonal import DiagonalSplit
+    from .relaxation.diagonal_interval import DiagonalIntervals
     from .relaxation.interval import IntervalSplit
     from .relaxation.semidefinite import SemidefiniteDual
     from .relaxation.spectral import Spectral
@@ -69,6 +70,7 @@ _SOLVERS = {
     "IntervalSplit": "relaxation.interval",
     "ScaleFreeBound": "relaxation.any_scale",
     "scale_free_bound": "relaxation.any_scale",
+    "DiagonalIntervals": "relaxation.diagonal_interval",
     "DiagonalSplit": "relaxation.diagonal",
     "SemidefiniteDual": "relaxation.semidefinite",
     "Spectral": "relaxation.spectral",
@@ -88,6 +90,7 @@ __all__ = [
     "Certificate",
     "CertificateError",
     "Codebook",
+    "DiagonalIntervals",
     "DiagonalSplit",
     "Exhaustive",
     "Feasible",

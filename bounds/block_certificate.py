@@ -56,8 +56,39 @@ class BlockDiagonal:
         """The `D` of one row, as one to be shared."""
         return self if self.shared else BlockDiagonal(self.blocks, tuple(d[row] for d in self.matrices))
 
+    def diagonal(self, columns: int) -> Array | None:
+        """A shared `D` as its diagonal, (columns,), where every block is one column: else None."""
+        if any(block.size != 1 for block in self.blocks):
+            return None
+        entries = np.zeros(columns)
+        for block, d in zip(self.blocks, self.matrices, strict=True):
+            entries[block] = d[0]
+        return entries
+
+    def times(self, y: Array) -> Array:
+        """`y D` for a shared `D`, (rows, columns); rounded `widest block + 1` times at most."""
+        d = self.diagonal(y.shape[-1])
+        if d is not None:
+            return np.asarray(y * d)
+        product = np.zeros_like(y)
+        for block, matrix in zip(self.blocks, self.matrices, strict=True):
+            product[:, block] = y[:, block] @ matrix
+        return product
+
+    @property
+    def size(self) -> BlockDiagonal:
+        """The magnitudes of its entries."""
+        return BlockDiagonal(self.blocks, tuple(np.abs(d) for d in self.matrices))
+
+    @property
+    def widest(self) -> int:
+        """Columns of the largest block."""
+        return max((block.size for block in self.blocks), default=0)
+
     def dense(self, columns: int) -> Array:
         """A shared `D` as a dense matrix, (columns, columns), zero outside the blocks."""
+        if (entries := self.diagonal(columns)) is not None:
+            return np.diag(entries)
         matrix = np.zeros((columns, columns))
         for block, d in zip(self.blocks, self.matrices, strict=True):
             matrix[np.ix_(block, block)] = d
@@ -132,7 +163,7 @@ def proves_split(gram: Gram, split: BlockDiagonal) -> bool:
     """True only if `gram − D ⪰ 0` in exact arithmetic."""
     live = gram.live
     rest = (gram.array - split.dense(gram.columns))[np.ix_(live, live)]
-    return proves_semidefinite(rest, touched=max((block.size for block in split.blocks), default=1))
+    return proves_semidefinite(rest, touched=max(split.widest, 1))
 
 
 def provable_split(gram: Gram, split: BlockDiagonal) -> BlockDiagonal:
@@ -230,10 +261,8 @@ def evaluate(
     with np.errstate(all="ignore"):
         g = y @ problem.gram.array
         slack = gamma(n + 4) * (np.abs(y) @ np.abs(problem.gram.array))
-        widest = max((block.size for block in split.blocks), default=0)
-        for block, d in zip(split.blocks, split.matrices, strict=True):
-            g[:, block] -= y[:, block] @ d
-            slack[:, block] += gamma(n + widest + 4) * (np.abs(y[:, block]) @ np.abs(d))
+        g -= split.times(y)
+        slack += gamma(n + split.widest + 4) * split.size.times(np.abs(y))
         slack += 2 * UNIT_ROUNDOFF * np.abs(g) + UNDERFLOW * (y != 0).any(axis=-1, keepdims=True)
         slack *= 1 + gamma(2 * n + 8)
         moved = moving(split, g, slack, blur)
@@ -242,7 +271,7 @@ def evaluate(
 
             least = safe_minima(split.blocks, split.matrices, g, slack, problem.target)
         else:
-            least = minima.of(problem.feasible).safe_minimum(
+            least = minima.of(problem.feasible, split.blocks).safe_minimum(
                 problem.feasible, split.blocks, split.matrices, g, slack, problem.target
             )
         lost = (np.abs(y) * (slack + gamma(n + 4) * np.abs(g))).sum(axis=-1) + moved + UNDERFLOW
@@ -264,10 +293,9 @@ def moving(split: BlockDiagonal, g: Array, slack: Array, blur: Array | None) -> 
     if blur is None:
         return 0.0
     lost = 2 * (blur * (np.abs(g) + slack)).sum(axis=-1)
-    for block, d in zip(split.blocks, split.matrices, strict=True):
-        size = blur[:, block] @ np.abs(d) * (1 + gamma(block.size + 4)) + UNDERFLOW
-        slack[:, block] += size
-        lost += (blur[:, block] * size).sum(axis=-1)
+    size = split.size.times(blur) * (1 + gamma(split.widest + 4)) + UNDERFLOW
+    slack += size
+    lost += (blur * size).sum(axis=-1)
     return np.asarray(lost * (1 + gamma(g.shape[-1] + 8)))
 
 
@@ -276,7 +304,7 @@ def verify(problem: LeastSquares, certificate: BlockCertificate, rows: Sequence[
     certificate = _checked(problem, certificate)
     if not certificate.split.shared:
         return [_verify_own(problem, certificate, row) for row in (range(problem.rows) if rows is None else rows)]
-    least = minima.of(problem.feasible).exact_minimum
+    least = minima.of(problem.feasible, certificate.blocks).exact_minimum
     live = problem.gram.live.tolist()
     gram, gram_shift = dyadic(problem.gram.array.tolist())
     d, d_shift = dyadic(certificate.split.dense(problem.columns).tolist())

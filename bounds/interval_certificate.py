@@ -1,19 +1,20 @@
 """Bounds that branch on one linear form: what repairs a Gram matrix with a near-null direction.
 
-Let `s = vᵀ(x − target)` for a fixed `v`, and `s ∈ [a, b]`. Then `(s − a)(s − b) ≤ 0`, that is `s² ≤ (a + b)s − ab`, and
-with `τ ≥ 0`, `M = gram + τvvᵀ − D ⪰ 0`, `u = x − target` and any `y`
+Let `s = vᵀ(x − target)` for a fixed `v`. With a centre `c`, `s² = (s − c)² + 2cs − c²`, and with `τ ≥ 0`,
+`M = gram + τvvᵀ − D ⪰ 0`, `u = x − target` and any `y`
 
     E(x)  =  uᵀ(gram + τvvᵀ)u − τs²
-          ≥  −yᵀMy + Σ_B [ u_Bᵀ D_B u_B + 2 (My − τ(a+b)/2·v)_Bᵀ u_B ] + τab.
+          ≥  −yᵀMy + Σ_B [ u_Bᵀ D_B u_B + 2 (My − τc·v)_Bᵀ u_B ] + τc² − τ(s − c)².
 
 `D` has to lie below the *lifted* matrix `gram + τvvᵀ` only: the direction in which the Gram matrix is flat no longer
-limits it. Every interval gives away at most `τ(b − a)²/4`. Intervals that cover [a₀, b₀] ∋ 0 and, with
-`gram − σvvᵀ ⪰ 0`, the tail `E ≥ σs² ≥ σ·min(a₀², b₀²)` together cover every `x`: the least of all is a bound.
+limits it. Where `s ∈ [a, b]`, the last term is at least `−τ·max((a − c)², (b − c)²)`, which is all that an interval
+gives away. Intervals that cover [a₀, b₀] ∋ 0 and, with `gram − σvvᵀ ⪰ 0`, the tail `E ≥ σs² ≥ σ·min(a₀², b₀²)` together
+cover every `x`: the least of all is a bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import mul
@@ -29,6 +30,9 @@ from .problem import LeastSquares
 from .rational import align, dyadic, why_not_semidefinite
 from .rounding import UNDERFLOW, gamma, proves_semidefinite
 
+#: Entries of the arrays that hold the intervals of rows together.
+SLICE = 1 << 20
+
 
 @dataclass(frozen=True, eq=False)
 class IntervalCertificate:
@@ -42,6 +46,8 @@ class IntervalCertificate:
         `τ ≥ 0` and `σ ≥ 0`.
     blocks, matrices : see `BlockDiagonal`; below `gram + τvvᵀ`
     edges : for each row (intervals + 1,) increasing, from `a₀ ≤ 0` to `b₀ ≥ 0`; a lone zero is the certificate of zero
+    centres : for each row (intervals,)
+        `c`, any number; mostly inside its interval.
     y : for each row (intervals, columns)
     """
 
@@ -51,6 +57,7 @@ class IntervalCertificate:
     blocks: Blocks
     matrices: tuple[Array, ...]
     edges: tuple[Array, ...]
+    centres: tuple[Array, ...]
     y: tuple[Array, ...]
 
     @property
@@ -73,19 +80,25 @@ def checked(problem: LeastSquares, claim: IntervalCertificate) -> IntervalCertif
         raise CertificateError(f"the direction must be {n} finite numbers, zero on dead columns")
     if not (0 <= lift < np.inf and 0 <= tail < np.inf):
         raise CertificateError(f"lift = {lift} and tail = {tail} must be finite and not negative")
-    if len(claim.edges) != rows or len(claim.y) != rows:
-        raise CertificateError(f"{rows} rows have edges for {len(claim.edges)} and y for {len(claim.y)}")
-    edges = tuple(np.asarray(line, dtype=np.float64) for line in claim.edges)
-    y = tuple(np.asarray(points, dtype=np.float64) for points in claim.y)
-    for row, (line, points) in enumerate(zip(edges, y, strict=True)):
-        if line.ndim != 1 or line.size < 1 or points.shape != (line.size - 1, n):
-            raise CertificateError(f"row {row}: edges of shape {line.shape} and y of shape {points.shape}")
-        if not np.isfinite(line).all() or not np.isfinite(points).all():
-            raise CertificateError(f"row {row}: edges or y are not finite")
+    if not len(claim.edges) == len(claim.centres) == len(claim.y) == rows:
+        raise CertificateError(
+            f"{rows} rows have edges for {len(claim.edges)}, centres for {len(claim.centres)} and y for {len(claim.y)}"
+        )
+    edges, centres, y = (
+        tuple(np.asarray(array, dtype=np.float64) for array in arrays)
+        for arrays in (claim.edges, claim.centres, claim.y)
+    )
+    for row, (line, middle, points) in enumerate(zip(edges, centres, y, strict=True)):
+        if line.ndim != 1 or line.size < 1 or points.shape != (line.size - 1, n) or middle.shape != (line.size - 1,):
+            raise CertificateError(
+                f"row {row}: edges of shape {line.shape}, centres of shape {middle.shape} and y of shape {points.shape}"
+            )
+        if not all(np.isfinite(array).all() for array in (line, middle, points)):
+            raise CertificateError(f"row {row}: edges, centres or y are not finite")
         if not np.all(np.diff(line) > 0) or line[0] > 0 or line[-1] < 0:
             raise CertificateError(f"row {row}: edges must increase from a₀ ≤ 0 to b₀ ≥ 0")
     split = checked_split(problem.gram, claim.split, rows)
-    return IntervalCertificate(direction, lift, tail, split.blocks, split.matrices, edges, y)
+    return IntervalCertificate(direction, lift, tail, split.blocks, split.matrices, edges, centres, y)
 
 
 def proves_lifted(gram: Gram, direction: Array, lift: float, split: BlockDiagonal | None) -> bool:
@@ -120,9 +133,29 @@ def safe_value(problem: LeastSquares, claim: IntervalCertificate, blur: Array | 
             raise CertificateError(
                 f"row {row}: gram + lift·vvᵀ − D is not provably positive semidefinite in float64; shrink D"
             )
-    return np.array(
-        [cell_values(problem, claim, row, blur).min(initial=tail_value(claim, row)) for row in range(problem.rows)]
-    )
+    return row_values(problem, claim, blur)
+
+
+def row_values(problem: LeastSquares, claim: IntervalCertificate, blur: Array | None = None) -> Array:
+    """The bound of each row, (rows,), given the semidefinite proofs of `safe_value`."""
+    cells = [len(points) for points in claim.y]
+    least = np.array([tail_value(claim, row) for row in range(problem.rows)])
+    for rows in _batches(cells, SLICE // problem.columns if claim.split.shared else 1):
+        values = cell_values(problem, claim, rows, blur)
+        np.minimum.at(least, np.repeat(rows, [cells[row] for row in rows]), values)
+    return least
+
+
+def _batches(cells: list[int], most: int) -> Iterator[range]:
+    """Consecutive rows with so many intervals together, or one row with more."""
+    first = held = 0
+    for row, count in enumerate(cells):
+        if row > first and held + count > most:
+            yield range(first, row)
+            first, held = row, 0
+        held += count
+    if cells:
+        yield range(first, len(cells))
 
 
 def tail_value(claim: IntervalCertificate, row: int) -> float:
@@ -131,37 +164,40 @@ def tail_value(claim: IntervalCertificate, row: int) -> float:
     return float(max(claim.tail * reach * reach * (1 - 8 * UNIT_ROUNDOFF) - UNDERFLOW, 0.0))
 
 
-def cell_values(problem: LeastSquares, claim: IntervalCertificate, row: int, blur: Array | None = None) -> Array:
-    """The bound in each interval of a row less its rounding, (intervals,), given the two semidefinite proofs.
+def cell_values(
+    problem: LeastSquares, claim: IntervalCertificate, rows: Sequence[int], blur: Array | None = None
+) -> Array:
+    """The bound in each interval of some rows less its rounding, one row after the other, given both proofs.
 
-    Rounding and `blur` are treated as in `block_certificate.evaluate`; the lift adds a rank-one product to `My` and a
-    multiple of `v` to the linear term.
+    More than one row where they share a `D`. Rounding and `blur` are treated as in `block_certificate.evaluate`; the
+    lift adds a rank-one product to `My` and a multiple of `v` to the linear term.
     """
-    split, y, v, lift = claim.split.of_row(row), claim.y[row], claim.direction, claim.lift
-    low, high = claim.edges[row][:-1], claim.edges[row][1:]
-    if low.size == 0:
+    v, lift, split = claim.direction, claim.lift, claim.split.of_row(rows[0])
+    y = np.concatenate([claim.y[row] for row in rows])
+    if len(y) == 0:
         return np.zeros(0)
+    centre = np.concatenate([claim.centres[row] for row in rows])
+    low = np.concatenate([claim.edges[row][:-1] for row in rows])
+    high = np.concatenate([claim.edges[row][1:] for row in rows])
     n = problem.columns
-    widest = max((block.size for block in split.blocks), default=0)
-    target = np.repeat(problem.target[row : row + 1], low.size, axis=0)
+    place = np.repeat(rows, [len(claim.y[row]) for row in rows])
     with np.errstate(all="ignore"):
-        m = y @ problem.gram.array + np.outer(lift * (y @ v), v)
+        m = y @ problem.gram.array + np.outer(lift * (y @ v), v) - split.times(y)
         size = np.abs(y) @ np.abs(problem.gram.array) + np.outer(lift * (np.abs(y) @ np.abs(v)), np.abs(v))
-        for block, d in zip(split.blocks, split.matrices, strict=True):
-            m[:, block] -= y[:, block] @ d
-            size[:, block] += np.abs(y[:, block]) @ np.abs(d)
-        slack = gamma(2 * n + widest + 16) * size + UNDERFLOW
-        pull = np.outer(lift * 0.5 * (low + high), v)
+        size += split.size.times(np.abs(y))
+        slack = gamma(2 * n + split.widest + 16) * size + UNDERFLOW
+        pull = np.outer(lift * centre, v)
         g = m - pull
         doubt = slack + 8 * UNIT_ROUNDOFF * (np.abs(m) + np.abs(pull)) + UNDERFLOW
-        moved = moving(split, g, doubt, None if blur is None else np.repeat(blur[row : row + 1], low.size, axis=0))
-        least = minima.of(problem.feasible).safe_minimum(
-            problem.feasible, split.blocks, split.matrices, g, doubt, target
+        moved = moving(split, g, doubt, None if blur is None else blur[place])
+        least = minima.of(problem.feasible, split.blocks).safe_minimum(
+            problem.feasible, split.blocks, split.matrices, g, doubt, problem.target[place]
         )
-        constant = lift * low * high
+        gained, given = lift * centre * centre, lift * np.maximum(np.abs(low - centre), np.abs(high - centre)) ** 2
         lost = (np.abs(y) * (slack + gamma(n + 4) * np.abs(m))).sum(axis=-1) + moved + UNDERFLOW
-        value = least - np.einsum("ri,ri->r", y, m) + constant
-        value = value - 1.01 * lost - 8 * UNIT_ROUNDOFF * (np.abs(value) + np.abs(least) + np.abs(constant))
+        value = least - np.einsum("ri,ri->r", y, m) + (gained - given)
+        rounded = np.abs(value) + np.abs(least) + gained + given
+        value = value - 1.01 * lost - 8 * UNIT_ROUNDOFF * rounded
     return np.where(np.isfinite(value), value, -np.inf)
 
 
@@ -220,12 +256,16 @@ def _exact_cell(
     low, high = (Fraction(value) for value in claim.edges[row][cell : cell + 2].tolist())
     (y,), y_shift = dyadic([claim.y[row][cell].tolist()])
     m = [Fraction(sum(map(mul, line, y)), 1 << (shift + y_shift)) for line in matrix]
-    pull = Fraction(claim.lift) * (low + high) / 2
+    lift, centre = Fraction(claim.lift), Fraction(float(claim.centres[row][cell]))
+    pull = lift * centre
     g = [a - pull * Fraction(b) for a, b in zip(m, claim.direction.tolist(), strict=True)]
     exact = [[[Fraction(value) for value in line] for line in d.tolist()] for d in split.matrices]
     target = [Fraction(value) for value in problem.target[row].tolist()]
     try:
-        least = minima.of(problem.feasible).exact_minimum(problem.feasible, split.blocks, exact, g, target)
+        least = minima.of(problem.feasible, split.blocks).exact_minimum(
+            problem.feasible, split.blocks, exact, g, target
+        )
     except CertificateError as error:
         raise CertificateError(f"row {row}: {error}") from error
-    return Fraction(least - sum(map(mul, m, y)) / (1 << y_shift) + Fraction(claim.lift) * low * high)
+    rest = centre**2 - max(abs(low - centre), abs(high - centre)) ** 2
+    return Fraction(least - sum(map(mul, m, y)) / (1 << y_shift) + lift * rest)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from bounds import (
     BatchSearch,
     Bound,
+    DiagonalIntervals,
     DiagonalSplit,
     IntegerBox,
     IntervalSplit,
@@ -21,41 +24,55 @@ from bounds.verbs import Relaxation, Search
 from .contestants import Contestant, Method
 from .errors import QuanterrError
 
-#: A smallest eigenvalue (at unit diagonal) so many times below the next one is worth branching on its direction.
-ISOLATED = 20.0
+#: A smallest eigenvalue (at unit diagonal) so many times below the next one is worth branching on its direction. On
+#: MiniLM's inputs behind layer norms a diagonal and intervals leave 5 dB where a diagonal alone leaves 17 to 57, from a
+#: ratio of 5 on; up to 1.8 they are as good. Blocks have a use for intervals from about 10 on.
+ISOLATED, ISOLATED_FOR_BLOCKS = 4.0, 10.0
 #: At 768 columns of MiniLM a tuned diagonal comes to 2.1 dB in 6 s and 0.02 s a row, blocks to 3.0 dB in 17 s and 0.7.
 WIDEST_BLOCKS = 512
+#: Rows on which intervals are tried, evenly spaced.
+SAMPLE = 4
 
 
 @dataclass(frozen=True)
 class ByShape:
-    """What size and eigenvalues allow: blocks, intervals where one direction is almost free and all others are not.
+    """What size and eigenvalues allow: intervals where one direction is almost free and all others are not.
 
-    Beyond `WIDEST_BLOCKS` columns a diagonal tuned to the rows is better than blocks of free weights.
+    Elsewhere the `usual`; beyond `WIDEST_BLOCKS` columns a diagonal tuned to the rows is better than blocks of free
+    weights.
     """
 
-    blocks: Blocks
-    intervals: IntervalSplit | None = None
+    usual: Blocks | DiagonalSplit
+    intervals: IntervalSplit | DiagonalIntervals | None = None
     beyond: DiagonalSplit | None = None
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
         """See `bounds.lower_bound`."""
-        return lower_bound(problem, self._chosen(problem))
+        return lower_bound(problem, self.settled(problem))
 
     def settled(self, problem: LeastSquares) -> Relaxation:
-        """The one chosen, with the `D` that is tuned to these rows."""
-        return self._chosen(problem).settled(problem)
+        """The one chosen, with the `D` that is tuned to these rows.
 
-    def _chosen(self, problem: LeastSquares) -> Blocks | DiagonalSplit | IntervalSplit:
+        Intervals that prove nothing of some row, for there are other flat directions, give way to what is usual.
+        """
+        usual = self.shared(problem.columns)
+        if self.intervals is None or not self._isolated(problem):
+            return usual.settled(problem)
+        few = np.unique(np.linspace(0, problem.rows - 1, min(SAMPLE, problem.rows)).astype(np.intp))
+        sample = LeastSquares(problem.gram, problem.target[few], problem.feasible)
+        chosen = self.intervals.settled(problem)
+        nearest = sample.error(sample.feasible.nearest(sample.target))
+        proven = lower_bound(sample, chosen).value
+        return chosen if (proven[nearest > 0] > 0).all() else usual.settled(problem)
+
+    def _isolated(self, problem: LeastSquares) -> bool:
         eigenvalues = problem.gram.eigenvalues
-        isolated = len(eigenvalues) > 1 and 0 < ISOLATED * eigenvalues[0] < eigenvalues[1]
-        if isolated and self.intervals is not None:
-            return self.intervals
-        return self.shared(problem.columns)
+        ratio = ISOLATED if isinstance(self.intervals, DiagonalIntervals) else ISOLATED_FOR_BLOCKS
+        return len(eigenvalues) > 1 and 0 < ratio * eigenvalues[0] < eigenvalues[1] and not problem.gram.singular
 
     def shared(self, columns: int) -> Blocks | DiagonalSplit:
         """What bounds so many columns where no direction is special."""
-        return self.blocks if self.beyond is None or columns <= WIDEST_BLOCKS else self.beyond
+        return self.usual if self.beyond is None or columns <= WIDEST_BLOCKS else self.beyond
 
 
 @dataclass(frozen=True)
@@ -79,21 +96,32 @@ class Effort:
                 "need: pass chunk=36 (--chunk 36), or leave it out"
             )
         method = Method.QUANTIZATION if contestant.scaled else Method.PRUNING
-        blocks = isinstance(contestant.feasible(contestant.group or 1), IntegerBox | Sparse)
-        return self.search[method], self.relaxation[method] if blocks else DiagonalSplit(rounds=60)
+        if isinstance(contestant.feasible(contestant.group or 1), IntegerBox | Sparse):
+            return self.search[method], self.relaxation[method]
+        return self.search[method], DiagonalSplit(rounds=60) if contestant.scaled else GROUPS
 
 
-#: The first pass, on everything: 2 ms a row, method and size at 384 columns. It decides most comparisons.
+#: Free weights of which each group keeps so many.
+GROUPS = ByShape(DiagonalSplit(rounds=60), DiagonalIntervals(rounds=60))
+#: The first pass, on everything: 2 ms a row, method and size at 384 columns, and 10 for intervals of free weights. It
+#: decides most comparisons.
 QUICK = Effort(
     dict.fromkeys(Method, BatchSearch()),
-    dict.fromkeys(Method, DiagonalSplit(rounds=30)),
+    {
+        Method.QUANTIZATION: DiagonalSplit(rounds=30),
+        Method.PRUNING: ByShape(DiagonalSplit(rounds=30), DiagonalIntervals()),
+    },
 )
 #: One `D` of small or wide exact blocks (or a tuned diagonal) for all rows: about 0.1 s a row of 384 columns.
 NORMAL = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=1, beam=512), Method.PRUNING: LocalSearch(rounds=2)},
     {
         Method.QUANTIZATION: ByShape(Blocks(width=32, rounds=30)),
-        Method.PRUNING: ByShape(Blocks(width=8, rounds=12), beyond=DiagonalSplit(rounds=60, tune=6)),
+        Method.PRUNING: ByShape(
+            Blocks(width=8, rounds=12),
+            DiagonalIntervals(rounds=60, more=20, tune=10, lift=0.15, loss=0.005),
+            beyond=DiagonalSplit(rounds=60, tune=6),
+        ),
     },
 )
 #: A `D` for each row, and intervals on a near-null direction: seconds a row.

@@ -15,19 +15,21 @@ from ..feasible import IntegerBox, Sparse
 from ..feasible.base import Feasible
 
 if TYPE_CHECKING:
-    from .base import BlockMinimum
+    from .base import BlockMinimum, Blocks
 
 MINIMA = {IntegerBox: "integers", Sparse: "sparse"}
 
 
-def of(feasible: Feasible) -> BlockMinimum:
-    """The functions of a set.
+def of(feasible: Feasible, blocks: Blocks) -> BlockMinimum:
+    """The functions of a set: blocks of one column each, a diagonal `D`, need its separable minimum only.
 
     Raises
     ------
     MethodError
-        A set without block minima, by name.
+        A set without minima of wider blocks, by name.
     """
+    if all(block.size == 1 for block in blocks):
+        return cast("BlockMinimum", import_module(".separable", __name__))
     if type(feasible) not in MINIMA:
         names = " or ".join(kind.__name__ for kind in MINIMA)
         raise MethodError(

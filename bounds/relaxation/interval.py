@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ..block_certificate import BlockDiagonal
-from ..errors import CertificateError, MethodError, ProblemError
+from ..errors import MethodError, ProblemError
 from ..feasible import IntegerBox, Sparse
 from ..gram import Array, Gram
-from ..interval_certificate import IntervalCertificate, cell_values, checked, proves_lifted, tail_value
+from ..interval_certificate import IntervalCertificate, cell_values, checked, row_values
 from ..problem import LeastSquares
 from ..result import Bound
-from ..rounding import SHRINK
 from . import block_integers, block_sparse
 from .block_sparse import reweighted, solve_row
+from .lifted import Lifted
+from .placing import Near, Rows, place
 from .soft_minimum import SoftMinimum
 
 COLD = (0.03, 0.01, 0.004)
-LARGEST_GROWTH = 60
 COARSE = 6.0
+#: `y` at a centre, and a start for centres nearby.
+_Found = tuple[Array, Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class IntervalSplit:
     loss : float
         Share of the bound that the width of an interval may cost.
     intervals : int
-        Most intervals a row; where they do not suffice for a positive bound, it is zero.
+        A row with so many gets no more; where they do not suffice for a positive bound, it is zero.
     """
 
     width: int = 8
@@ -79,7 +81,8 @@ class IntervalSplit:
             For a singular Gram matrix, by column.
         """
         lifted = self._lifted(problem)
-        split = lifted.provable(self._tuned(lifted, problem) if self.split is None else self.split)
+        split = self._tuned(lifted, problem) if self.split is None else self.split
+        split = lifted.provable(problem.gram, split)
         parts = [self._row(lifted, problem.restrict(row), split) for row in range(problem.rows)]
         values = np.array([value for value, _ in parts])
         claims = [claim for _, claim in parts]
@@ -93,6 +96,7 @@ class IntervalSplit:
                 split.blocks,
                 matrices if self.row_rounds else split.matrices,
                 tuple(claim.edges[0] for claim in claims),
+                tuple(claim.centres[0] for claim in claims),
                 tuple(claim.y[0] for claim in claims),
             ),
         )
@@ -101,7 +105,6 @@ class IntervalSplit:
         if not isinstance(problem.feasible, Sparse | IntegerBox):
             kind = type(problem.feasible).__name__
             raise MethodError(f"IntervalSplit is for Sparse and IntegerBox, not {kind}; use DiagonalSplit")
-        problem.gram.require_definite("IntervalSplit")
         return Lifted.of(problem.gram, self.lift)
 
     def _tuned(self, lifted: Lifted, problem: LeastSquares) -> BlockDiagonal:
@@ -125,62 +128,15 @@ class IntervalSplit:
             own, _ = reweighted(around, split, self.row_rounds, self.seconds)
         return max(
             best,
-            _Cells(lifted, problem, lifted.provable(own)).refine(self.loss, self.intervals),
+            _Cells(lifted, problem, lifted.provable(problem.gram, own)).refine(self.loss, self.intervals),
             key=lambda one: one[0],
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Lifted:
-    """`gram + lift·vvᵀ` (rounded: it only proposes) and what belongs to it."""
-
-    base: Gram
-    gram: Gram
-    direction: Array
-    lift: float
-    tail: float
-    shift: Array
-
-    @staticmethod
-    def of(gram: Gram, lift: float) -> Lifted:
-        """The direction is that of the smallest eigenvalue at unit diagonal; `shift = τ (gram + τvvᵀ)⁻¹ v`."""
-        live = gram.live
-        root = np.sqrt(gram.array.diagonal()[live])
-        vectors = np.linalg.eigh(gram.array[np.ix_(live, live)] / root / root[:, None])[1]
-        direction = np.zeros(gram.columns)
-        direction[live] = root * vectors[:, 0]
-        flat = np.linalg.solve(gram.array[np.ix_(live, live)], direction[live])
-        curvature = 1 / float(direction[live] @ flat)
-        shift = np.zeros(gram.columns)
-        shift[live] = lift * flat / (1 + lift / curvature)
-        for share in (1e-9, 1e-6, 1e-3, 0.1, 0.5, 0.9, 1.0):
-            tail = (1 - share) * curvature
-            if proves_lifted(gram, direction, -tail, None):
-                matrix = gram.array + lift * np.outer(direction, direction)
-                return Lifted(gram, Gram(matrix), direction, lift, tail, shift)
-        raise CertificateError("the Gram matrix is not provably positive semidefinite in float64: merge columns")
-
-    def provable(self, split: BlockDiagonal) -> BlockDiagonal:
-        """The mildest shrinking of `D` whose `gram + lift·vvᵀ − D ⪰ 0` float64 proves."""
-        for share in SHRINK[:-1]:
-            trial = split.shrunk(share) if share else split
-            if proves_lifted(self.base, self.direction, self.lift, trial):
-                return trial
-        raise CertificateError("gram + lift·vvᵀ − D is not provably positive semidefinite in float64: raise the lift")
-
-    def claim(self, split: BlockDiagonal, edges: Array, y: Array) -> IntervalCertificate:
-        """The certificate of one row."""
-        return IntervalCertificate(self.direction, self.lift, self.tail, split.blocks, split.matrices, (edges,), (y,))
-
-    def nothing(self, split: BlockDiagonal) -> IntervalCertificate:
-        """The certificate of zero: no interval, the tail alone."""
-        return self.claim(split, np.zeros(1), np.zeros((0, self.direction.size)))
-
-
 class _Cells:
-    """The intervals of one row for one `D`, refined where the bound is least.
+    """The intervals of one row for one `D`.
 
-    On an interval with centre `c` the inequality is that of the lifted problem with the target moved by `c·shift`.
+    At a centre `c` the inequality is that of the lifted problem with the target moved by `c·shift`.
     """
 
     def __init__(self, lifted: Lifted, problem: LeastSquares, split: BlockDiagonal) -> None:
@@ -190,51 +146,41 @@ class _Cells:
             self.solver = block_integers.MovedRow(LeastSquares(lifted.gram, problem.target, problem.feasible), split)
         else:
             self.solver = _SoftRow(lifted.gram, problem, split)
-        scale = float(block_sparse.crude_error(problem)[0])
-        self.middle = max(self.solver.value, 1e-3 * scale)
+        self.error = block_sparse.crude_error(problem)
+        self.middle = max(self.solver.value, 1e-3 * float(self.error[0]))
 
     def around_lowest(self, claim: IntervalCertificate) -> Array:
-        """Centres next to that of the interval of least bound: where a `D` of the row's own has to be good."""
+        """Centres next to that of the lowest peak: where a `D` of the row's own has to be good."""
         half = np.sqrt(0.08 * self.middle / self.lifted.lift)
-        edges, centre = claim.edges[0], 0.0
-        if edges.size > 1:
-            lowest = int(np.argmin(cell_values(self.problem, claim, 0)))
-            centre = 0.5 * float(edges[lowest] + edges[lowest + 1])
-        return np.asarray(centre + np.array([-2.0, 0.0, 2.0]) * half)
+        centres, edges = claim.centres[0], claim.edges[0]
+        lowest = 0.0
+        if centres.size:
+            given = self.lifted.lift * np.maximum(centres - edges[:-1], edges[1:] - centres) ** 2
+            lowest = float(centres[np.argmin(cell_values(self.problem, claim, [0]) + given)])
+        return np.asarray(lowest + np.array([-2.0, 0.0, 2.0]) * half)
 
-    def solve(self, low: float, high: float, start: Any) -> tuple[float, Array, Any]:
-        """Value of an interval, its `y`, and the start for its parts."""
-        shift = 0.5 * (low + high) * self.lifted.shift
-        local, start = self.solver.solve(shift, start, self.middle)
-        y = shift + local
-        claim = self.lifted.claim(self.split, np.array([low, high]), y[None])
-        return float(cell_values(self.problem, claim, 0)[0]), y, start
+    def peaks(self, _rows: Rows, centres: Array, near: Sequence[Near[_Found] | None]) -> tuple[Array, list[_Found]]:
+        """What is proven at each centre, its `y`, and the start for centres nearby."""
+        values, found = np.empty(len(centres)), []
+        for index, (centre, known) in enumerate(zip(centres.tolist(), near, strict=True)):
+            start: Any = self.solver.start
+            if known is not None:
+                start = (known.left if known.share < 0.5 else known.right)[1]
+            shift = centre * self.lifted.shift
+            local, start = self.solver.solve(shift, start, self.middle)
+            point = self.lifted.claim(self.split, [np.full(2, centre)], [np.array([centre])], [shift[None] + local])
+            values[index] = cell_values(self.problem, point, [0])[0]
+            found.append((shift + local, start))
+        return values, found
 
     def refine(self, loss: float, limit: int) -> tuple[float, IntervalCertificate]:
-        """Intervals that double in length away from zero, then halving the worst until its width costs little."""
-        length = np.sqrt(0.3 * self.middle / self.lifted.lift)
-        reach = np.sqrt(2 * self.middle / max(self.lifted.tail, 1e-300))
-        growth = [length]
-        while sum(growth) < reach and len(growth) < LARGEST_GROWTH:
-            growth.append(2 * growth[-1])
-        ends = np.cumsum(growth)
-        edges = np.concatenate([-ends[::-1], [0.0], ends])
-        cells = []
-        for low, high in pairwise(edges):
-            cells.append((*self.solve(low, high, self.solver.start), low, high))
-        while len(cells) < limit:
-            worst = min(range(len(cells)), key=lambda index: cells[index][0])
-            value, _, local, low, high = cells[worst]
-            if self.lifted.lift * (high - low) ** 2 / 4 <= loss * max(value, 1e-3 * self.middle):
-                break
-            centre = 0.5 * (low + high)
-            cells[worst : worst + 1] = [
-                (*self.solve(low, centre, local), low, centre),
-                (*self.solve(centre, high, local), centre, high),
-            ]
-        final = np.array([cell[3] for cell in cells] + [cells[-1][4]])
-        claim = checked(self.problem, self.lifted.claim(self.split, final, np.stack([cell[1] for cell in cells])))
-        value = min(float(cell_values(self.problem, claim, 0).min()), tail_value(claim, 0))
+        """Value and certificate of the row."""
+        (placed,) = place(self.peaks, self.error, self.lifted.lift, self.lifted.tail, loss, limit)
+        if placed is None:
+            return 0.0, self.lifted.nothing(self.split)
+        y = np.stack([y for y, _ in placed.found])
+        claim = checked(self.problem, self.lifted.claim(self.split, [placed.edges], [placed.centres], [y]))
+        value = float(row_values(self.problem, claim)[0])
         return (value, claim) if value > 0 else (0.0, self.lifted.nothing(self.split))
 
 

@@ -6,16 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gram import Array
+from ..kernels.shares import fill_shares
 
 MOMENTUM = 0.9
 HOT, COLD = 0.3, 0.003
 #: How much faster than its value the soft minimiser turns: a share of the curvature that keeps steps from overshooting.
 TURNING = 16.0
-BISECTIONS = 40
-STEEPEST = 60.0
 
 
-def ascend(gram: Array, diagonal: Array, target: Array, keep: int | NDArray[np.int64], y: Array, rounds: int) -> Array:
+def ascend(
+    gram: Array,
+    diagonal: Array,
+    target: Array,
+    keep: int | NDArray[np.int64],
+    y: Array,
+    rounds: int,
+    hot: float = HOT,
+) -> Array:
     """Accelerated ascent on the softened bound, preconditioned once for all rows.
 
     The minimiser `u` keeps the columns of largest gain `(Dt − g)²/D`; a Fermi–Dirac share `z` of each column,
@@ -29,6 +36,7 @@ def ascend(gram: Array, diagonal: Array, target: Array, keep: int | NDArray[np.i
     gram, diagonal : (columns, columns), (columns,) positive, `gram − D ⪰ 0`
     target, y : (rows, columns); `y` is where to start
     keep : of all rows, or (rows,) of each; between 1 and columns − 1
+    hot : the first temperature, as a share of the bound over √columns; low for a `y` that is nearly right
 
     Returns
     -------
@@ -50,6 +58,7 @@ def ascend(gram: Array, diagonal: Array, target: Array, keep: int | NDArray[np.i
     best, best_value = y, np.full(len(target), -np.inf)
     floor = 1e-3 * base.sum(axis=1) / np.sqrt(n)
     drift = np.zeros_like(y)
+    level = np.full(len(target), np.nan)
     for index in range(rounds + 1):
         ahead = y + MOMENTUM * drift
         g = ahead @ rest
@@ -63,26 +72,28 @@ def ascend(gram: Array, diagonal: Array, target: Array, keep: int | NDArray[np.i
         better = value > best_value
         best = np.where(better[:, None], ahead, best)
         best_value = np.where(better, value, best_value)
-        heat = HOT * (COLD / HOT) ** (index / max(rounds, 1))
-        share = shares(gain, each, heat * np.maximum(best_value / np.sqrt(n), floor))
+        if index == rounds:
+            break
+        heat = hot * (COLD / hot) ** (index / rounds)
+        share = shares(gain, each, heat * np.maximum(best_value / np.sqrt(n), floor), level)
         step = share * (target - g / diagonal) - target - ahead
         moved = ahead + step @ towards
         y, drift = moved, moved - y
     return np.ldexp(best, size)
 
 
-def shares(gain: Array, keep: int | NDArray[np.int64], temperature: Array) -> Array:
-    """`1 / (1 + exp((μ − gain) / temperature))`, (rows, columns), with `μ` such that a row sums to `keep`."""
-    heat = np.maximum(temperature, np.finfo(np.float64).tiny)[:, None]
-    scaled, wanted = gain / heat, np.reshape(keep, (-1, 1))
-    low = scaled.min(axis=1, keepdims=True) - STEEPEST
-    high = scaled.max(axis=1, keepdims=True) + STEEPEST
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        many = _fermi(scaled - middle).sum(axis=1, keepdims=True) > wanted
-        low, high = np.where(many, middle, low), np.where(many, high, middle)
-    return _fermi(scaled - (low + high) / 2)
+def shares(gain: Array, keep: int | NDArray[np.int64], temperature: Array, level: Array | None = None) -> Array:
+    """`1 / (1 + exp((μ − gain) / temperature))`, (rows, columns), with `μ` such that a row sums to `keep`.
 
-
-def _fermi(x: Array) -> Array:
-    return np.asarray(1.0 / (1.0 + np.exp(np.clip(-x, -STEEPEST, STEEPEST))))
+    `level` (rows,) has a first guess of each `μ`, NaN for none, and is given the one that was found.
+    """
+    rows = len(gain)
+    share = np.empty(gain.shape)
+    fill_shares(
+        np.ascontiguousarray(gain),
+        np.broadcast_to(np.asarray(keep, dtype=np.float64), rows).copy(),
+        np.maximum(temperature, np.finfo(np.float64).tiny),
+        np.full(rows, np.nan) if level is None else level,
+        share,
+    )
+    return share

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -119,7 +119,7 @@ def _rounded(certificate: AnyCertificate) -> AnyCertificate:
     c = certificate
     if isinstance(c, IntervalCertificate):
         y = tuple(single(points) for points in c.y)
-        return IntervalCertificate(c.direction, c.lift, c.tail, c.blocks, c.matrices, c.edges, y)
+        return replace(c, y=y)
     if isinstance(c, BlockCertificate):
         return BlockCertificate(c.blocks, c.matrices, single(c.y))
     return Certificate(c.diagonal, single(c.y))
@@ -139,7 +139,7 @@ def flatten(part: PartProof, name: str) -> tuple[dict[str, Any], Arrays]:
     if isinstance(c, IntervalCertificate):
         arrays["direction"], arrays["lift_and_tail"] = c.direction, np.array([c.lift, c.tail])
         arrays["intervals"] = np.array([len(points) for points in c.y], dtype=np.int32)
-        arrays["edges"] = np.concatenate(c.edges)
+        arrays["edges"], arrays["centres"] = np.concatenate(c.edges), np.concatenate(c.centres)
     y = np.concatenate(c.y) if isinstance(c, IntervalCertificate) else c.y
     arrays["y"] = narrowed(y)
     entry = {"chunk": part.position, "rows": [part.rows.start, part.rows.stop], "kind": part.kind, "name": name}
@@ -181,9 +181,13 @@ def gather(
     lift, tail = array("lift_and_tail").tolist()
     count = array("intervals", "i")
     edges = np.split(array("edges"), np.cumsum(count + 1)[:-1])
+    centres = np.split(array("centres"), np.cumsum(count)[:-1])
     points = np.split(y.reshape(-1, columns), np.cumsum(count)[:-1])
     return PartProof(
-        *place, IntervalCertificate(array("direction"), lift, tail, blocks, matrices, tuple(edges), tuple(points))
+        *place,
+        IntervalCertificate(
+            array("direction"), lift, tail, blocks, matrices, tuple(edges), tuple(centres), tuple(points)
+        ),
     )
 
 

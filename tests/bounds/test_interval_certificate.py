@@ -44,8 +44,9 @@ def proposal(rng: np.random.Generator, problem: LeastSquares, size: float, own: 
     edges = tuple(
         np.sort(np.concatenate([[-reach, reach], rng.uniform(-reach, reach, 3)])) for _ in range(problem.rows)
     )
+    centres = tuple((line[1:] + line[:-1]) / 2 + 0.1 * size * rng.normal(size=4) for line in edges)
     y = tuple(size * 0.3 * rng.normal(size=(4, n)) for _ in range(problem.rows))
-    return IntervalCertificate(v, lift, tail, blocks, stacked, edges, y)
+    return IntervalCertificate(v, lift, tail, blocks, stacked, edges, centres, y)
 
 
 @quick
@@ -73,8 +74,13 @@ def test_each_interval_bounds_the_points_inside_it() -> None:
         error = float(problem.error(x)[0])
         low, high = claim.edges[0][:-1], claim.edges[0][1:]
         for cell in np.flatnonzero((low <= s) & (s <= high)):
-            part = replace(claim, edges=(claim.edges[0][cell : cell + 2],), y=(claim.y[0][cell : cell + 1],))
-            value = bounds.interval_certificate.cell_values(problem, part, 0)[0]
+            part = replace(
+                claim,
+                edges=(claim.edges[0][cell : cell + 2],),
+                centres=(claim.centres[0][cell : cell + 1],),
+                y=(claim.y[0][cell : cell + 1],),
+            )
+            value = bounds.interval_certificate.cell_values(problem, part, [0])[0]
             assert value <= error * (1 + 1e-9)
         assert claim.tail * s * s <= error * (1 + 1e-9)
 
@@ -151,7 +157,8 @@ def test_every_part_of_a_false_certificate_is_refused() -> None:
         (replace(claim, edges=(gap, claim.edges[1])), "row 0: edges must increase"),
         (replace(claim, edges=(claim.edges[0][::-1], claim.edges[1])), "row 0: edges must increase"),
         (replace(claim, edges=(claim.edges[0][:-1], claim.edges[1])), "row 0: edges of shape"),
-        (replace(claim, y=(claim.y[0] * np.inf, claim.y[1])), "row 0: edges or y are not finite"),
+        (replace(claim, centres=(claim.centres[0][1:], claim.centres[1])), "row 0: edges of shape"),
+        (replace(claim, y=(claim.y[0] * np.inf, claim.y[1])), "row 0: edges, centres or y are not finite"),
     ]
     for false, match in cases:
         for judge in (bounds.verify, bounds.safe_value):
@@ -164,10 +171,10 @@ def test_the_tail_is_part_of_the_bound() -> None:
     rng = np.random.default_rng(5)
     problem = flat_problem(rng, 5, 1, 2)
     claim = proposal(rng, problem, 1.0)
-    near = replace(claim, edges=(1e-3 * claim.edges[0],))
+    near = replace(claim, edges=(1e-3 * claim.edges[0],), centres=(1e-3 * claim.centres[0],))
     reach = min(-near.edges[0][0], near.edges[0][-1])
     assert bounds.verify(problem, near)[0] <= Fraction(near.tail) * Fraction(float(reach)) ** 2
-    nothing = replace(claim, edges=(np.zeros(1),), y=(np.zeros((0, 5)),))
+    nothing = replace(claim, edges=(np.zeros(1),), centres=(np.zeros(0),), y=(np.zeros((0, 5)),))
     assert bounds.verify(problem, nothing) == [0]
     assert bounds.safe_value(problem, nothing) == [0.0]
 

@@ -31,6 +31,7 @@ SPLITS = [
     bounds.BlockSplit(3, 2),
     bounds.BlockSplit(3, 2, row_rounds=2),
     bounds.IntervalSplit(width=3, rounds=2),
+    bounds.DiagonalIntervals(loss=0.1),
 ]
 
 
@@ -49,7 +50,7 @@ def test_a_blurred_bound_holds_for_every_target_within(
     certificate = bounds.lower_bound(problem, relaxation).certificate
     plain = bounds.safe_value(problem, certificate)
     proven = plain > 0  # intervals may prove nothing on a wide box
-    assert proven.all() or isinstance(relaxation, bounds.IntervalSplit)
+    assert proven.all() or isinstance(relaxation, bounds.IntervalSplit | bounds.DiagonalIntervals)
     for size in (1e-3, 2.0**-53):
         blur = size * np.abs(target)
         safe = bounds.safe_value(problem, certificate, blur)

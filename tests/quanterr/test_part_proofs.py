@@ -25,6 +25,7 @@ RELAXATIONS: dict[str, Relaxation] = {
     "block": bounds.BlockSplit(3, 2),
     "block, one D a row": bounds.BlockSplit(3, 2, row_rounds=2),
     "interval": bounds.IntervalSplit(width=3, rounds=2),
+    "interval, columns one by one": bounds.DiagonalIntervals(loss=0.1),
 }
 
 
@@ -72,7 +73,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A layer too wide for exact search, with a Gram matrix for each of two groups."""
     folder = tmp_path_factory.mktemp("wide")
     certify(
-        [make_layer(rows=4, columns=66, groups=2, seed=3)], bits=(2, 4), chunk=None, refine="all", certificates=folder
+        [make_layer(rows=4, columns=66, groups=2, seed=8)], bits=(2, 4), chunk=None, refine="all", certificates=folder
     )
     return next(folder.iterdir())
 
