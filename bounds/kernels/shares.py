@@ -11,8 +11,10 @@ from ..gram import Array
 
 STEEPEST = 60.0
 STEPS = 100
+#: Where a share is 0 or 1 but for a rounding.
+CERTAIN = 36.0
 #: How near the sum of a row comes to its budget, in columns.
-NEAR = 1e-6
+NEAR = 1e-4
 
 
 @njit(cache=True)
@@ -37,8 +39,10 @@ def fill_shares(gain: Array, budget: Array, heat: Array, level: Array, share: Ar
         for _ in range(STEPS):
             total, slope = 0.0, 0.0
             for j in range(n):
-                x = min(max((middle - gain[r, j]) / heat[r], -STEEPEST), STEEPEST)
-                p = 1.0 / (1.0 + math.exp(x))
+                x = (middle - gain[r, j]) / heat[r]
+                p = 0.0 if x > CERTAIN else 1.0
+                if abs(x) <= CERTAIN:
+                    p = 1.0 / (1.0 + math.exp(x))
                 share[r, j] = p
                 total += p
                 slope += p * (1.0 - p)

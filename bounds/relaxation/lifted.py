@@ -12,6 +12,7 @@ from ..block_certificate import BlockDiagonal
 from ..errors import CertificateError
 from ..gram import Array, Gram
 from ..interval_certificate import IntervalCertificate, proves_lifted
+from ..result import Bound
 from ..rounding import SHRINK
 
 
@@ -74,6 +75,27 @@ class Lifted:
         return IntervalCertificate(
             self.direction, self.lift, self.tail, split.blocks, split.matrices, tuple(edges), tuple(centres), tuple(y)
         )
+
+    def gained(self, centres: Array) -> Array:
+        """What the inequality at a centre is worth more than the bound of the lifted problem with its target moved."""
+        return np.asarray(self.lift * (1 - float(self.direction @ self.shift)) * centres * centres)
+
+    def of_row(self, bound: Bound, row: int) -> Bound:
+        """The bound of one row."""
+        claim = bound.certificate
+        assert isinstance(claim, IntervalCertificate)
+        own = claim.split.of_row(row)
+        return Bound(
+            bound.value[row : row + 1], self.claim(own, [claim.edges[row]], [claim.centres[row]], [claim.y[row]])
+        )
+
+    def stacked(self, bounds: Sequence[Bound]) -> Bound:
+        """The bounds of single rows as one, each with the `D` that it has."""
+        claims = [bound.certificate for bound in bounds if isinstance(bound.certificate, IntervalCertificate)]
+        matrices = tuple(np.stack(stack) for stack in zip(*(claim.matrices for claim in claims), strict=True))
+        edges, centres, y = zip(*((claim.edges[0], claim.centres[0], claim.y[0]) for claim in claims), strict=True)
+        value = np.concatenate([bound.value for bound in bounds])
+        return Bound(value, self.claim(BlockDiagonal(claims[0].blocks, matrices), edges, centres, y))
 
     def nothing(self, split: BlockDiagonal) -> IntervalCertificate:
         """The certificate of zero for one row: no interval, the tail alone."""

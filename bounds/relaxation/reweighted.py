@@ -8,12 +8,11 @@ from ..feasible import Sparse
 from ..gram import Array
 from ..problem import LeastSquares
 from .max_trace import max_trace_diagonal
-from .softened import ascend, shares
+from .softened import ascend, slopes
 
 SAMPLE = 32  # rows that the diagonal is tuned on, evenly spaced
 STEPS = (0.25, 0.5, 1.0)
 FIRST, MORE = 60, 20  # rounds on `y`
-TEMPERATURE = 0.02
 RIDGE = 0.01
 
 
@@ -38,28 +37,23 @@ def reweighted(problem: LeastSquares, diagonal: Array, floor: Array, rounds: int
     rest = gram.copy()
     rest[np.diag_indices_from(rest)] -= floor
 
-    def bound(d: Array, y: Array, count: int) -> tuple[Array, Array]:
+    def bound(d: Array, y: Array, count: int) -> tuple[Array, Array, Array]:
         y = ascend(gram, d, target, feasible.keep, y, count)
-        g = y @ gram - d * y
-        least, _ = feasible.separable_minimum(d, g, target)
-        return y, np.asarray(least - np.einsum("ri,ri->r", y, g))
+        return y, *slopes(gram, d, target, feasible.keep, y)
 
-    y, value = bound(diagonal, np.zeros_like(target), FIRST)
+    y, value, slope = bound(diagonal, np.zeros_like(target), FIRST)
     for _ in range(rounds):
-        gain = (diagonal * target - (y @ gram - diagonal * y)) ** 2 / diagonal
-        level = np.maximum(value, 1e-3 * value.max()) / np.sqrt(problem.columns)
-        share = shares(gain, feasible.keep, TEMPERATURE * level)
-        weight = (share * (1 - share) * gain).mean(axis=0) / diagonal
+        weight = slope.mean(axis=0)
         scale = gram.diagonal()
         weight += RIDGE * float((weight * scale).mean()) / scale
         away = floor + max_trace_diagonal(rest, weight)
         before, start, start_y = value.sum(), diagonal, y
         for step in STEPS:
             trial = (1 - step) * start + step * away
-            trial_y, trial_value = bound(trial, start_y, MORE)
-            if not trial_value.sum() > value.sum():
+            moved = bound(trial, start_y, MORE)
+            if not moved[1].sum() > value.sum():
                 break
-            diagonal, y, value = trial, trial_y, trial_value
+            diagonal, (y, value, slope) = trial, moved
         if not value.sum() > before:
             break
     return diagonal

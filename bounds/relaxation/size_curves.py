@@ -13,7 +13,7 @@ from ..gram import Array, Gram
 from ..problem import LeastSquares
 from .block import BlockSplit
 from .block_sparse import crude_error, reweighted, solve_row
-from .diagonal import SOFT_ROUNDS, DiagonalSplit, shared_diagonal, tuned
+from .diagonal import SOFT_ROUNDS, DiagonalSplit, own_split, shared_diagonal, tuned
 from .soft_minimum import SoftMinimum
 from .softened import ascend
 
@@ -60,7 +60,14 @@ def _by_diagonal(problem: LeastSquares, sizes: NDArray[np.int64], method: Diagon
     if live.size > 1 and method.rounds:
         part, target = gram.array[np.ix_(live, live)], problem.target[:, live]
         y[:, live] = ascend(part, diagonal[live], target, sizes, y[:, live], min(method.rounds, SOFT_ROUNDS))
-    return safe_curve(problem, Certificate(diagonal, y))
+    curve = safe_curve(problem, Certificate(diagonal, y))
+    if method.row_rounds:
+        for row, size in enumerate(sizes.tolist()):
+            single = LeastSquares(gram, problem.target[row], Sparse(size))
+            found, step = own_split(single, diagonal, y[row : row + 1], method.row_rounds, method.rounds)
+            own = safe_curve(single, Certificate(provable(gram, found), step))
+            curve[row] = np.maximum(curve[row], own[0])
+    return curve
 
 
 def _by_blocks(problem: LeastSquares, sizes: NDArray[np.int64], method: BlockSplit) -> Array:

@@ -12,6 +12,8 @@ MOMENTUM = 0.9
 HOT, COLD = 0.3, 0.003
 #: How much faster than its value the soft minimiser turns: a share of the curvature that keeps steps from overshooting.
 TURNING = 16.0
+#: Of the derivative with respect to `D`, as a share of the bound over √columns.
+TEMPERATURE = 0.02
 
 
 def ascend(
@@ -80,6 +82,19 @@ def ascend(
         moved = ahead + step @ towards
         y, drift = moved, moved - y
     return np.ldexp(best, size)
+
+
+def slopes(gram: Array, diagonal: Array, target: Array, keep: int, y: Array) -> tuple[Array, Array]:
+    """The bound at `y` (rows,), and its softened derivative with respect to each `Dᵢ` (rows, columns): `Var uᵢ`."""
+    g = y @ gram - diagonal * y
+    gain = (diagonal * target - g) ** 2 / diagonal
+    base = (diagonal * target * target - 2 * g * target).sum(axis=1)
+    columns = target.shape[1]
+    value = base - np.partition(gain, columns - keep, axis=1)[:, columns - keep :].sum(axis=1)
+    value -= np.einsum("ri,ri->r", y, g)
+    level = np.maximum(value, 1e-3 * np.abs(value).max()) / np.sqrt(columns)
+    share = shares(gain, keep, TEMPERATURE * level)
+    return value, share * (1 - share) * gain / diagonal
 
 
 def shares(gain: Array, keep: int | NDArray[np.int64], temperature: Array, level: Array | None = None) -> Array:

@@ -45,7 +45,7 @@ def expected(unit: Unit) -> tuple[float, float]:
         row += (0.33 if codes else 0.11) * (1 + (2 if codes else 1.3) * relaxation.row_rounds) * width**1.2
     else:
         prepared += 0.1 * getattr(relaxation, "tune", 0) * width**3
-        row += 2.5e-3 * width**2.2
+        row += 2.5e-3 * width**2.2 + 0.02 * getattr(relaxation, "row_rounds", 0) * width**2.7
     return prepared * len(unit.pieces), row * unit.scales.size
 
 
