@@ -140,7 +140,8 @@ def row_values(problem: LeastSquares, claim: IntervalCertificate, blur: Array | 
     """The bound of each row, (rows,), given the semidefinite proofs of `safe_value`."""
     cells = [len(points) for points in claim.y]
     least = np.array([tail_value(claim, row) for row in range(problem.rows)])
-    for rows in _batches(cells, SLICE // problem.columns if claim.split.shared else 1):
+    alone = (range(row, row + 1) for row in range(problem.rows))
+    for rows in _batches(cells, SLICE // problem.columns) if claim.split.shared else alone:
         values = cell_values(problem, claim, rows, blur)
         np.minimum.at(least, np.repeat(rows, [cells[row] for row in rows]), values)
     return least

@@ -187,3 +187,18 @@ def test_refusals() -> None:
     for bad in ({"width": 0}, {"lift": 0.0}, {"loss": 1.0}, {"intervals": 1}):
         with pytest.raises(ProblemError):
             bounds.IntervalSplit(**bad)
+
+
+def test_every_row_is_judged_with_its_own_matrix() -> None:
+    """A row without intervals before one with a single interval: each has a `D` of its own."""
+    rng = np.random.default_rng(7)
+    problem = flat_problem(rng, 5, 2, 2)
+    claim = proposal(rng, problem, 1.0, own=True)
+    steep = tuple(np.stack([1e3 * d[0], d[1]]) for d in claim.matrices)
+    edges, nothing = claim.edges[1][1:3], np.zeros((0, 5))
+    edges = np.array([min(edges[0], -1e-3), max(edges[1], 1e-3)])
+    few = replace(
+        claim, edges=(np.zeros(1), edges), centres=(np.zeros(0), claim.centres[1][:1]), y=(nothing, claim.y[1][:1])
+    )
+    first = bounds.interval_certificate.row_values(problem, replace(few, matrices=steep))
+    np.testing.assert_array_equal(first, bounds.interval_certificate.row_values(problem, few))

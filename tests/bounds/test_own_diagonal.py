@@ -58,8 +58,8 @@ def test_the_slope_is_the_derivative_of_the_bound() -> None:
         moved = diagonal.copy()
         moved[column] *= 0.7
         gained[column] = (value - slopes(gram, moved, target, 25, best(moved, y))[0])[0] / 0.3
-    assert np.corrcoef(gained, slope[0] * diagonal)[0, 1] > 0.85
-    assert gained.sum() == pytest.approx(slope[0] @ diagonal, rel=0.1)
+    assert np.corrcoef(gained, slope[0] * diagonal)[0, 1] > 0.8
+    assert gained.sum() == pytest.approx(slope[0] @ diagonal, rel=0.2)
 
 
 @pytest.mark.parametrize("method", [DiagonalSplit(60, tune=2), DiagonalIntervals(tune=2)])
