@@ -102,7 +102,7 @@ def certify(
         but `effort`.
     effort : {"quick", "normal", "thorough"}
         Work on more than 64 columns. All of them get a local search and a diagonal `D` ("quick"), which decides most
-        comparisons at 4 bits and more; then longer searches and a block-diagonal `D` tuned to the rows.
+        comparisons at 4 bits and more; then longer searches and a `D` of blocks (codes) or of each row's own (pruning).
     refine : {"undecided", "all"}
         What is worth more than the quick effort: the two sides that can decide an undecided comparison, or everything.
     minutes : float, optional
