@@ -28,7 +28,7 @@ from .errors import QuanterrError
 #: MiniLM's inputs behind layer norms a diagonal and intervals leave 5 dB where a diagonal alone leaves 17 to 57, from a
 #: ratio of 5 on; up to 1.8 they are as good. Blocks have a use for intervals from about 10 on.
 ISOLATED, ISOLATED_FOR_BLOCKS = 4.0, 10.0
-#: Beyond so many columns a `D` of each row's own takes half a second a row and more.
+#: Beyond so many columns a diagonal of each row's own takes half a second a row and more, blocks of its own a minute.
 WIDEST_OWN = 512
 #: Rows on which intervals are tried, evenly spaced.
 SAMPLE = 4
@@ -129,7 +129,11 @@ THOROUGH = Effort(
     {Method.QUANTIZATION: LocalSearch(rounds=10), Method.PRUNING: LocalSearch(rounds=10)},
     {
         Method.QUANTIZATION: ByShape(Blocks(32, 30, row_rounds=24), IntervalSplit(width=32, rounds=30)),
-        Method.PRUNING: ByShape(Blocks(10, 12, row_rounds=50), IntervalSplit(rounds=12, row_rounds=40, loss=0.002)),
+        Method.PRUNING: ByShape(
+            Blocks(10, 12, row_rounds=50),
+            IntervalSplit(rounds=12, row_rounds=40, loss=0.002),
+            beyond=DiagonalSplit(rounds=60, tune=6, row_rounds=3),
+        ),
     },
 )
 EFFORTS = {"quick": QUICK, "normal": NORMAL, "thorough": THOROUGH}

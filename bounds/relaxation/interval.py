@@ -23,6 +23,8 @@ from .soft_minimum import SoftMinimum
 
 COLD = (0.03, 0.01, 0.004)
 COARSE = 6.0
+#: How far from zero, as the share of the bound that a parabola loses over half the distance.
+SPREAD = 0.14
 #: `y` at a centre, and a start for centres nearby.
 _Found = tuple[Array, Any]
 
@@ -120,7 +122,7 @@ class IntervalSplit:
         if not self.row_rounds:
             return cells.refine(self.loss, self.intervals)
         best = cells.refine(COARSE * self.loss, self.intervals)
-        targets = problem.target + cells.around_lowest(best[1])[:, None] * lifted.shift
+        targets = problem.target + cells.middle_centres[:, None] * lifted.shift
         around = LeastSquares(lifted.gram, targets, problem.feasible)
         if isinstance(problem.feasible, IntegerBox):
             own = block_integers.ascend(around, split, self.row_rounds, self.seconds)
@@ -149,15 +151,10 @@ class _Cells:
         self.error = block_sparse.crude_error(problem)
         self.middle = max(self.solver.value, 1e-3 * float(self.error[0]))
 
-    def around_lowest(self, claim: IntervalCertificate) -> Array:
-        """Centres next to that of the lowest peak: where a `D` of the row's own has to be good."""
-        half = np.sqrt(0.08 * self.middle / self.lifted.lift)
-        centres, edges = claim.centres[0], claim.edges[0]
-        lowest = 0.0
-        if centres.size:
-            given = self.lifted.lift * np.maximum(centres - edges[:-1], edges[1:] - centres) ** 2
-            lowest = float(centres[np.argmin(cell_values(self.problem, claim, [0]) + given)])
-        return np.asarray(lowest + np.array([-2.0, 0.0, 2.0]) * half)
+    @property
+    def middle_centres(self) -> Array:
+        """Centres around zero, where the bound is least and a `D` of the row's own has to be good."""
+        return np.asarray(np.array([-2.0, 0.0, 2.0]) * np.sqrt(SPREAD * self.middle / self.lifted.lift))
 
     def peaks(self, _rows: Rows, centres: Array, near: Sequence[Near[_Found] | None]) -> tuple[Array, list[_Found]]:
         """What is proven at each centre, its `y`, and the start for centres nearby."""
