@@ -52,7 +52,7 @@ class DiagonalSplit:
         Re-weightings of `D` for the rows of the problem (`Sparse`, more than 64 live columns): 0.3 to 0.6 dB in three
         or four.
     row_rounds : int
-        Newton steps on a `D` of each row's own (`Sparse`): 0.6 to 0.8 dB in three, 60 ms a row of 384 columns.
+        Newton steps on a `D` of each row's own (`Sparse`): 0.6 to 0.8 dB in three, 90 ms a row of 384 columns.
     """
 
     rounds: int = 300

@@ -25,7 +25,7 @@ def own_diagonal(gram: Array, diagonal: Array, judge: Judge, rounds: int) -> Arr
     The bound is concave in `D`, and its derivative with respect to `Dᵢ` is the variance `wᵢ` of the entry `uᵢ` that the
     softened minimiser mixes. A round takes a Newton step on `Σ wᵢDᵢ + μ log det(gram − D) + 0.05 μ Σ log Dᵢ` (Boyd and
     Vandenberghe, *Convex Optimization*, §11.2), `w` being averaged with those of the rounds before: one inverse and two
-    or three Cholesky factors, 15 ms at 384 columns. Three rounds gain 0.7 dB over a `D` that is tuned to all rows, ten
+    or three Cholesky factors, 20 ms at 384 columns. Three rounds gain 0.7 dB over a `D` that is tuned to all rows, ten
     not 0.1 more.
 
     Parameters
