@@ -65,6 +65,8 @@ class ByShape:
         return chosen if (proven[nearest > 0] > 0).all() else usual.settled(problem)
 
     def _isolated(self, problem: LeastSquares) -> bool:
+        if isinstance(self.intervals, DiagonalIntervals) and problem.columns > WIDEST_OWN:
+            return False  # not measured: tuning alone takes ten seconds a unit and size at 1,152 columns
         eigenvalues = problem.gram.eigenvalues
         ratio = ISOLATED if isinstance(self.intervals, DiagonalIntervals) else ISOLATED_FOR_BLOCKS
         return len(eigenvalues) > 1 and 0 < ratio * eigenvalues[0] < eigenvalues[1] and not problem.gram.singular
