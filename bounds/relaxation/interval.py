@@ -18,7 +18,7 @@ from ..result import Bound
 from . import block_integers, block_sparse
 from .block_sparse import reweighted, solve_row
 from .lifted import Lifted
-from .placing import Near, Rows, place
+from .placing import NOTHING, Near, Rows, place
 from .soft_minimum import SoftMinimum
 
 COLD = (0.03, 0.01, 0.004)
@@ -39,7 +39,7 @@ class IntervalSplit:
     Parameters
     ----------
     width, rounds, row_rounds, seconds, split : see `BlockSplit`; this `D` is below the lifted Gram matrix, and one of
-        a row's own is tuned around the interval where the shared one leaves the least bound
+        a row's own is tuned around zero, where the bound is least
     lift : float
         `τ`, as a share of the unit diagonal: what the smallest eigenvalue becomes. More lift frees `D` more, and needs
         shorter intervals.
@@ -89,19 +89,9 @@ class IntervalSplit:
         values = np.array([value for value, _ in parts])
         claims = [claim for _, claim in parts]
         matrices = tuple(np.stack(stack) for stack in zip(*(claim.matrices for claim in claims), strict=True))
-        return Bound(
-            values,
-            IntervalCertificate(
-                lifted.direction,
-                lifted.lift,
-                lifted.tail,
-                split.blocks,
-                matrices if self.row_rounds else split.matrices,
-                tuple(claim.edges[0] for claim in claims),
-                tuple(claim.centres[0] for claim in claims),
-                tuple(claim.y[0] for claim in claims),
-            ),
-        )
+        edges, centres, y = zip(*((claim.edges[0], claim.centres[0], claim.y[0]) for claim in claims), strict=True)
+        used = BlockDiagonal(split.blocks, matrices if self.row_rounds else split.matrices)
+        return Bound(values, lifted.claim(used, edges, centres, y))
 
     def _lifted(self, problem: LeastSquares) -> Lifted:
         if not isinstance(problem.feasible, Sparse | IntegerBox):
@@ -149,7 +139,7 @@ class _Cells:
         else:
             self.solver = _SoftRow(lifted.gram, problem, split)
         self.error = block_sparse.crude_error(problem)
-        self.middle = max(self.solver.value, 1e-3 * float(self.error[0]))
+        self.middle = max(self.solver.value, NOTHING * float(self.error[0]))
 
     @property
     def middle_centres(self) -> Array:
