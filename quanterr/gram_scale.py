@@ -8,6 +8,7 @@ that a fast search finds for what is solved together, a chunk of the columns or 
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 
 #: What `certify` takes as its scale.
 RULES = (*SCALES, "gram")
-#: The search looks at so many rows, evenly spread, and in the end at all of them once.
-SAMPLE = 64
-#: Octaves around the scale of the weights that are tried first; then steps of these parts of an octave.
-OCTAVES = range(-6, 5)
+#: The search looks at so many rows of largest energy and so many others, and in the end at all rows once.
+HEAVY, OTHERS = 32, 32
+#: Octaves around the scale of the weights that are tried first, and on to the largest weight; then steps of these parts
+#: of an octave.
+DOWN, UP = 6, 4
 PARTS = 8
 STEPS = (4, 2, 1)
-VERSION = "gram scale 2"
+VERSION = "gram scale 3"
 
 
 Scales = dict[tuple[int, Contestant], float]
@@ -77,15 +79,19 @@ class ScaleJob:
 def gram_scale(job: ScaleJob) -> float:
     """The scale with the least error of the output that `BatchSearch` finds, one for all rows.
 
-    64 rows look at the octaves around `start`, then at eighths around the best; `start` stays where it is better on all
-    rows. Codes of which only some are kept are taken as nearest.
+    The octaves around `start` up to the largest weight are tried, then eighths around the best, with the 32 rows of
+    largest energy and 32 evenly spaced others that stand for the rest; `start` stays where it is better on all rows.
+    Codes of which only some are kept are taken as nearest.
 
     Raises
     ------
     ChunkRefused
         `bounds` refuses the Gram matrix.
     """
-    sample = list(_sampled(job.chunk.pieces, job.rows))
+    sample = list(_sampled(job.chunk.pieces))
+    everything = [(piece, 1.0) for piece in job.chunk.pieces]
+    largest = max(float(np.abs(piece.weight).max()) for piece in job.chunk.pieces)
+    up = max(UP, math.ceil(math.log2(largest / job.start))) if largest else UP
     errors: dict[int, float] = {}
 
     def error(place: int) -> float:
@@ -94,7 +100,7 @@ def gram_scale(job: ScaleJob) -> float:
         return errors[place]
 
     try:
-        best = min((PARTS * octave for octave in OCTAVES), key=lambda place: (error(place), abs(place)))
+        best = min((PARTS * octave for octave in range(-DOWN, up + 1)), key=lambda place: (error(place), abs(place)))
         for step in STEPS:
             for move in (step, -step):
                 while error(best + move) < error(best):
@@ -102,7 +108,7 @@ def gram_scale(job: ScaleJob) -> float:
         if not best:
             return job.start
         found = float(job.start * 2.0 ** (best / PARTS))
-        before, after = (_error(job.chunk.pieces, job.contestant, scale) for scale in (job.start, found))
+        before, after = (_error(everything, job.contestant, scale) for scale in (job.start, found))
     except ProblemError as problem:
         raise ChunkRefused(
             f"layer {job.layer}, chunk {job.chunk.index}, {job.contestant.heading}, search of a scale: {problem}"
@@ -173,22 +179,27 @@ def _solve(job: ScaleJob) -> RowResults:
     return RowResults(zero, zero, scale, closed, zero[None], no, time.thread_time() - began, zero.astype(np.int64))
 
 
-def _sampled(pieces: Iterable[Piece], rows: int) -> Iterator[Piece]:
-    chosen = np.unique(np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(int))
-    for piece in pieces:
-        here = chosen[(chosen >= piece.rows.start) & (chosen < piece.rows.stop)] - piece.rows.start
-        if here.size:
-            yield Piece(piece.gram, piece.weight[here], piece.rows)
+def _sampled(pieces: Sequence[Piece]) -> Iterator[tuple[Piece, float]]:
+    """The rows that are looked at, and how many each stands for: a single row may have most of the energy."""
+    energy = np.concatenate([np.einsum("ri,ri->r", piece.weight @ piece.gram, piece.weight) for piece in pieces])
+    order = np.argsort(-energy, kind="stable")
+    heavy, rest = np.sort(order[:HEAVY]), np.sort(order[HEAVY:])
+    others = rest[np.unique(np.linspace(0, rest.size - 1, min(OTHERS, rest.size)).astype(np.intp))]
+    for chosen, stands_for in ((heavy, 1.0), (others, rest.size / max(others.size, 1))):
+        for piece in pieces:
+            here = chosen[(chosen >= piece.rows.start) & (chosen < piece.rows.stop)] - piece.rows.start
+            if here.size:
+                yield Piece(piece.gram, piece.weight[here], piece.rows), stands_for
 
 
-def _error(pieces: Iterable[Piece], contestant: Contestant, scale: float) -> float:
-    """Of the output, all rows together."""
+def _error(sample: Iterable[tuple[Piece, float]], contestant: Contestant, scale: float) -> float:
+    """Of the output, all rows together; each counts as many times as it stands for."""
     total = 0.0
-    for piece in pieces:
+    for piece, times in sample:
         step: Array = np.full(len(piece.weight), scale)
         problem = problem_of(shared_gram(piece.gram), piece.weight, contestant.feasible(piece.weight.shape[1]), step)
         if isinstance(problem.feasible, SparseIntegerBox):
-            total += float(problem.error(problem.feasible.nearest(problem.target)).sum())
+            total += times * float(problem.error(problem.feasible.nearest(problem.target)).sum())
         else:
-            total += float(bounds.solve(problem, BatchSearch()).upper.sum())
+            total += times * float(bounds.solve(problem, BatchSearch()).upper.sum())
     return total * scale**2

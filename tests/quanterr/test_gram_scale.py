@@ -72,6 +72,18 @@ def test_no_neighbour_is_better_for_the_sampled_rows() -> None:
         assert here <= output_error(layer, "int3", found * 2.0 ** (step / gram_scale.PARTS))
 
 
+@pytest.mark.parametrize("name", ["int2", "int4", "nf4"])
+def test_one_row_with_most_of_the_energy_is_seen(name: str) -> None:
+    layer = make_layer(rows=150)
+    weight, size = layer.weight.copy(), np.ones(layer.columns)
+    weight[:, 5] *= 0.01
+    weight[100, 5], size[5] = 2 * np.abs(weight).max(), 64.0
+    massive = dataclasses.replace(layer, weight=weight, gram=layer.gram * size * size[:, None])
+    scales = contestant_scale(named(name), weight, "mse") * 2.0 ** np.arange(-4, 13, 0.25)
+    best = min(output_error(massive, name, scale) for scale in scales)
+    assert output_error(massive, name, chosen(massive, name)) <= 1.02 * best
+
+
 def test_each_chunk_has_its_own_scale_and_codes_that_are_pruned_have_one() -> None:
     layer = uneven()
     report = certify([layer], chunk=4, contestants=["int3", "int4+prune50", "2:4"], scale="gram")
