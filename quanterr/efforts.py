@@ -104,13 +104,13 @@ class Effort:
 
 #: Free weights of which each group keeps so many.
 GROUPS = ByShape(DiagonalSplit(rounds=60), DiagonalIntervals(rounds=60))
-#: The first pass, on everything: 2 ms a row, method and size at 384 columns, and 10 for intervals of free weights. It
-#: decides most comparisons.
+#: The first pass, on everything: 2 ms a row, method and size at 384 columns, and 4 more for intervals of free weights.
+#: It decides most comparisons.
 QUICK = Effort(
     dict.fromkeys(Method, BatchSearch()),
     {
         Method.QUANTIZATION: DiagonalSplit(rounds=30),
-        Method.PRUNING: ByShape(DiagonalSplit(rounds=30), DiagonalIntervals()),
+        Method.PRUNING: ByShape(DiagonalSplit(rounds=60, tune=3), DiagonalIntervals(rounds=60)),
     },
 )
 #: Codes: one `D` of wide exact blocks for all rows, 0.2 s a row of 384 columns. Pruning: a diagonal for each row, 0.1
@@ -120,8 +120,8 @@ NORMAL = Effort(
     {
         Method.QUANTIZATION: ByShape(Blocks(width=32, rounds=30)),
         Method.PRUNING: ByShape(
-            DiagonalSplit(rounds=60, tune=6, row_rounds=3),
-            DiagonalIntervals(rounds=60, tune=6, row_rounds=3, loss=0.01),
+            DiagonalSplit(rounds=60, tune=3, row_rounds=3),
+            DiagonalIntervals(rounds=60, row_rounds=3, loss=0.01),
             beyond=DiagonalSplit(rounds=60, tune=6),
         ),
     },

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 from ..gram import Array
+from .inverse import definite_inverse
 
 MEMORY = 40
 ARMIJO = 1e-4
@@ -93,16 +93,6 @@ class Smoothed:
                 slope += (u * weight[:, None]).T @ u - share[row] * np.outer(y[row, block], y[row, block])
             slopes.append((slope + slope.T) / 2)
         return value, Place(slopes, 2 * (mean - share[:, None] * y)), inverse
-
-
-def definite_inverse(matrix: Array) -> tuple[Array, float] | None:
-    """Inverse and log determinant of a positive definite matrix, or None."""
-    factor, info = lapack.dpotrf(matrix, lower=1, clean=1)
-    if info != 0:
-        return None
-    volume = 2 * float(np.log(factor.diagonal()).sum())
-    inverse, _ = lapack.dpotri(factor, lower=1)
-    return np.asarray(inverse + np.tril(inverse, -1).T), volume
 
 
 @dataclass

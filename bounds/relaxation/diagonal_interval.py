@@ -15,16 +15,14 @@ from ..interval_certificate import IntervalCertificate, checked, row_values
 from ..problem import LeastSquares
 from ..result import Bound
 from .block_sparse import crude_error
-from .diagonal import NARROW, OWN_SWEEPS, DiagonalSplit, improve
+from .diagonal import NARROW, OWN_SWEEPS, WARM, DiagonalSplit, improve
+from .diagonal_ascent import best_diagonal
 from .lifted import Lifted
-from .own_diagonal import own_diagonal
 from .placing import Near, Rows, place
 from .softened import ascend, slopes
 
 #: Entries of the arrays that hold a batch of rows, at the most intervals that they get in one round.
 BATCH = 1 << 20
-#: The first temperature of the softened ascent where neighbours say nearly what `y` is.
-WARM = 0.1
 #: A row's own `D` is for so many of its lowest peaks, up to that much above the lowest, weighed by their height.
 AROUND, NEARBY, SOFT = 5, 0.1, 0.03
 
@@ -158,7 +156,7 @@ class DiagonalIntervals:
             share = np.exp((least - value) / (SOFT * max(abs(least), np.finfo(np.float64).tiny)))
             return least, share @ slope / share.sum()
 
-        found = own_diagonal(gram, diagonal, judge, self.row_rounds)
+        found = best_diagonal(gram, diagonal, judge, self.row_rounds)
         split = lifted.provable(problem.gram, BlockDiagonal(claim.blocks, tuple(found[:, None, None])))
         bound = self._bounded(problem, lifted, split)
         return bound if bound.value[0] > shared.value[0] else shared

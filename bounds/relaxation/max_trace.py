@@ -7,6 +7,7 @@ from scipy.linalg import lapack
 
 from ..errors import ProblemError
 from ..gram import UNIT_ROUNDOFF, Array
+from .inverse import definite_inverse
 from .low_rank import low_rank_diagonal
 
 GAP = 1e-6
@@ -19,8 +20,8 @@ WIDE = 384
 ENOUGH = 0.9
 
 
-def max_trace_diagonal(gram: Array, weights: Array | None = None) -> Array:
-    """Maximise `trace D`, or `Σ weightsᵢ Dᵢ`, over diagonal `D ≥ 0` with `gram − D ⪰ 0`.
+def max_trace_diagonal(gram: Array) -> Array:
+    """Maximise `trace D` over diagonal `D ≥ 0` with `gram − D ⪰ 0`.
 
     To one part in a million up to 384 columns: primal-dual interior point for `max wᵀd`, `S − diag(d) ⪰ 0`, `d ≥ 0`
     and its dual `min ⟨S, X⟩`, `Xᵢᵢ ≥ wᵢ`, where `S` is the matrix scaled to unit diagonal and `w` its old diagonal
@@ -30,7 +31,6 @@ def max_trace_diagonal(gram: Array, weights: Array | None = None) -> Array:
     Parameters
     ----------
     gram : (columns, columns), positive definite apart from columns that are entirely zero
-    weights : (columns,), positive: treated like a wide matrix
 
     Returns
     -------
@@ -55,8 +55,7 @@ def max_trace_diagonal(gram: Array, weights: Array | None = None) -> Array:
     scaled /= root[:, None]
     if not _definite(scaled, np.zeros(live.size)):
         raise ProblemError("a diagonal below the Gram matrix needs full rank: merge or drop dependent columns")
-    weight = scale if weights is None else scale * np.asarray(weights)[live]
-    d = _largest(scaled, weight / weight.mean(), wide=live.size > WIDE or weights is not None)
+    d = _largest(scaled, scale / scale.mean(), wide=live.size > WIDE)
     shrink = SHRINK
     while not _definite(scaled, d * (1 - shrink)):
         shrink *= 4
@@ -87,15 +86,6 @@ def _definite(matrix: Array, diagonal: Array) -> bool:
     return int(lapack.dpotrf(rest, lower=1, clean=0, overwrite_a=1)[1]) == 0
 
 
-def _inverse(matrix: Array) -> Array | None:
-    """The symmetric inverse, or None if `matrix` is not positive definite."""
-    factor, info = lapack.dpotrf(matrix, lower=1)
-    if info != 0:
-        return None
-    lower = np.tril(lapack.dpotri(factor, lower=1)[0])
-    return np.asarray(lower + np.tril(lower, -1).T)
-
-
 def _reach(matrix: Array, direction: Array) -> float:
     """A step below one for which `matrix + step · direction` stays positive definite, with a margin."""
     step = 1.0
@@ -107,9 +97,9 @@ def _reach(matrix: Array, direction: Array) -> float:
 def _interior_point(scaled: Array, weight: Array) -> Array:
     """Primal and dual together; both stay feasible, so that the last `d` is valid whenever the loop ends."""
     n = weight.size
-    inverse = _inverse(scaled)
-    if inverse is None:
+    if (found := definite_inverse(scaled)) is None:
         raise ProblemError("a diagonal below the Gram matrix needs full rank: merge or drop dependent columns")
+    inverse, _ = found
     # the largest multiple of 1 / inverse diagonal below S, halved: right by column where a null direction is near
     share = np.sqrt(inverse.diagonal())
     d: Array = 0.5 / (np.linalg.eigvalsh(inverse / share / share[:, None])[-1] * share**2)
@@ -118,10 +108,10 @@ def _interior_point(scaled: Array, weight: Array) -> Array:
     slack = x.diagonal() - weight
     for _iteration in range(STEPS):
         z: Array = scaled - np.diag(d)
-        inverse = _inverse(z)
         gap = float(np.sum(x * z) + slack @ d)
-        if inverse is None or gap <= GAP * float(weight @ d):
+        if gap <= GAP * float(weight @ d) or (found := definite_inverse(z)) is None:
             break
+        inverse, _ = found
         factor, info = lapack.dpotrf(x * inverse + np.diag(slack / d), lower=1)
         if info != 0:
             break

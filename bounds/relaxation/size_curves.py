@@ -54,7 +54,7 @@ def _by_diagonal(problem: LeastSquares, sizes: NDArray[np.int64], method: Diagon
     gram, live = problem.gram, problem.gram.live
     diagonal = shared_diagonal(gram, method.floor)
     if method.tune:
-        diagonal = tuned(problem, diagonal, method.floor, method.tune)
+        diagonal = tuned(problem, diagonal, method.tune)
     diagonal = provable(gram, diagonal)
     y = np.zeros_like(problem.target)
     if live.size > 1 and method.rounds:
