@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
@@ -18,7 +17,7 @@ from bounds import Status
 from .contestants import Contestant
 from .errors import ChunkRefused
 from .execution.forecast import work
-from .execution.running import Progress, result_of, spread
+from .execution.running import Progress, answers
 from .results.report import Record, Report
 from .scale_free import BUDGET, ScaleFree, ScaleFreeJob, solve_scale_free
 from .tally import Tally
@@ -75,34 +74,16 @@ def search_scales(
     QuanterrError
         A worker process died.
     """
-    began = time.monotonic()
     done = EveryScalePass()
-    for place, job in jobs.items():
-        known = None if store is None else store.get(job.key(), BUDGET)
-        if known is not None:
-            done.found[place] = _from_row(known)
-    reused = sum(jobs[place].rows for place in done.found)
-    left = {job: place for place, job in jobs.items() if place not in done.found}
-    total = reused + sum(job.rows for job in left)
-
-    def tell() -> None:
-        if progress is not None:
-            rows = total - sum(job.rows for job in left)
-            progress(Progress(rows, total, reused, time.monotonic() - began, None, "every scale"))
-
-    if jobs:
-        tell()
-    for job, future in spread(solve_scale_free, sorted(left, key=_work), pool, _nbytes, until):
-        place = left.pop(job)
-        try:
-            done.found[place] = result_of(future, f"layer {place[0]}, chunk {place[1]}")
-        except ChunkRefused as error:
-            done.refused.append(f"{error}; other scales stay open")
+    places = {id(job): place for place, job in jobs.items()}
+    cheapest = sorted(jobs.values(), key=_work)
+    for job, answer in answers(_solve, cheapest, store, BUDGET, pool, progress, "every scale", until):
+        place = places.pop(id(job))
+        if isinstance(answer, ChunkRefused):
+            done.refused.append(f"{answer}; other scales stay open")
         else:
-            if store is not None:
-                store.put([(job.key(), _as_row(done.found[place]))], BUDGET)
-        tell()
-    done.late.update(place[0] for place in left.values())
+            done.found[place] = _from_row(answer)
+    done.late.update(place[0] for place in places.values())
     return done
 
 
@@ -110,8 +91,8 @@ def _work(job: ScaleFreeJob) -> float:
     return sum(map(work, job.units))
 
 
-def _nbytes(job: ScaleFreeJob) -> int:
-    return sum(unit.nbytes for unit in job.units)
+def _solve(job: ScaleFreeJob) -> RowResults:
+    return _as_row(solve_scale_free(job))
 
 
 def _as_row(free: ScaleFree) -> RowResults:

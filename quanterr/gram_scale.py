@@ -23,7 +23,7 @@ from bounds.gram import Array
 
 from .contestants import Contestant
 from .errors import ChunkRefused
-from .execution.running import Progress, result_of, spread
+from .execution.running import Progress, answers
 from .grams import content, shared_gram
 from .layers.layer import Chunk, Layer, Piece
 from .scaling import SCALES, contestant_scale
@@ -65,6 +65,9 @@ class ScaleJob:
     def nbytes(self) -> int:
         """Of its arrays."""
         return sum(piece.weight.nbytes + piece.gram.nbytes for piece in self.chunk.pieces)
+
+    def __str__(self) -> str:
+        return f"layer {self.layer}, chunk {self.chunk.index}"
 
     def key(self) -> str:
         """Content hash of the question."""
@@ -133,32 +136,13 @@ def gram_scales(
     QuanterrError
         A worker process died.
     """
-    began = time.monotonic()
     scales: dict[str, Scales] = {}
     refused: list[ChunkRefused] = []
-    waiting = []
-    total = 0
-    for job in _jobs(layers, width, contestants):
-        total += job.rows
-        known = None if store is None else store.get(job.key(), VERSION)
-        scales.setdefault(job.layer, {})[job.chunk.index, job.contestant] = (
-            job.start if known is None else float(known.error_start[0])
-        )
-        if known is None:
-            waiting.append(job)
-    done = reused = total - sum(job.rows for job in waiting)
-    for job, future in spread(_solve, waiting, pool, lambda job: job.nbytes):
-        try:
-            row = result_of(future, f"layer {job.layer}, chunk {job.chunk.index}")
-        except ChunkRefused as refusal:
-            refused.append(refusal)
-        else:
-            scales[job.layer][job.chunk.index, job.contestant] = float(row.error_start[0])
-            if store is not None:
-                store.put([(job.key(), row)], VERSION)
-        done += job.rows
-        if progress is not None:
-            progress(Progress(done, total, reused, time.monotonic() - began, None, "scales"))
+    for job, answer in answers(_solve, _jobs(layers, width, contestants), store, VERSION, pool, progress, "scales"):
+        if isinstance(answer, ChunkRefused):
+            refused.append(answer)
+        scale = job.start if isinstance(answer, ChunkRefused) else float(answer.error_start[0])
+        scales.setdefault(job.layer, {})[job.chunk.index, job.contestant] = scale
     return scales, refused
 
 

@@ -55,6 +55,14 @@ class ScaleFreeJob:
         """Of all units."""
         return sum(unit.rows for unit in self.units)
 
+    @property
+    def nbytes(self) -> int:
+        """Of all units."""
+        return sum(unit.nbytes for unit in self.units)
+
+    def __str__(self) -> str:
+        return f"layer {self.units[0].layer}, chunk {self.units[0].chunk}"
+
     def key(self) -> str:
         """Content hash of the question."""
         digest = hashlib.sha256(repr(("any scale", self.goals)).encode())

@@ -44,8 +44,8 @@ def expected(unit: Unit) -> tuple[float, float]:
         prepared += (15 if codes else 8) * width**1.5
         row += (0.33 if codes else 0.11) * (1 + (2 if codes else 1.3) * relaxation.row_rounds) * width**1.2
     else:
-        prepared += 0.1 * getattr(relaxation, "tune", 0) * width**3
-        row += 2.5e-3 * width**2.2 + 0.02 * getattr(relaxation, "row_rounds", 0) * width**2.7
+        prepared += 0.02 * getattr(relaxation, "tune", 0) * width**3
+        row += 2.5e-3 * width**1.8 + 0.02 * getattr(relaxation, "row_rounds", 0) * width**2.7
     return prepared * len(unit.pieces), row * unit.scales.size
 
 

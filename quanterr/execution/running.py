@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..errors import ChunkRefused, QuanterrError
 from ..units import RowResults, Unit, solve_unit
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Outcome = list[RowResults] | ChunkRefused
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Question = TypeVar("Question", bound="Job")
 #: Most units in flight, with fewer than 22 workers, and most bytes of them once every worker has one.
 UNITS, IN_FLIGHT = 64, 2**30
 
@@ -89,6 +90,68 @@ def run(
         if progress is not None:
             progress(Progress(done, total, reused, elapsed, forecast.wall_time(count(pool)), phase))
         yield unit, results
+
+
+class Job(Protocol):
+    """A question of one answer: `rows` count its progress, `nbytes` what is handed over, `str` names the place."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def key(self) -> str:
+        """Content hash of the question."""
+
+
+def answers(
+    function: Callable[[Question], RowResults],
+    jobs: Iterable[Question],
+    store: Store | None,
+    budget: str,
+    pool: Executor,
+    progress: Callable[[Progress], None] | None,
+    phase: str,
+    until: float = math.inf,
+) -> Iterator[tuple[Question, RowResults | ChunkRefused]]:
+    """Every job with its answer, one row of results: from the store where it has them, else in the order given.
+
+    It ends when the monotonic clock shows `until`.
+
+    Raises
+    ------
+    QuanterrError
+        A worker or the connection to the workers is lost, or memory is too small.
+    """
+    began = time.monotonic()
+    done = 0
+    pending: list[Question] = []
+    for job in jobs:
+        known = None if store is None else store.get(job.key(), budget)
+        if known is None:
+            pending.append(job)
+        else:
+            done += job.rows
+            yield job, known
+    reused, total = done, done + sum(job.rows for job in pending)
+
+    def tell() -> None:
+        if progress is not None and total:
+            progress(Progress(done, total, reused, time.monotonic() - began, None, phase))
+
+    tell()
+    for job, future in spread(function, pending, pool, lambda job: job.nbytes, until):
+        answer: RowResults | ChunkRefused
+        try:
+            answer = result_of(future, str(job))
+            if store is not None:
+                store.put([(job.key(), answer)], budget)
+        except ChunkRefused as refusal:
+            answer = refusal
+        done += job.rows
+        tell()
+        yield job, answer
 
 
 def _ordered(units: list[Unit]) -> list[Unit]:
