@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,7 +46,13 @@ class ByShape:
     beyond: DiagonalSplit | None = None
 
     def lower_bound(self, problem: LeastSquares) -> Bound:
-        """See `bounds.lower_bound`."""
+        """See `bounds.lower_bound`.
+
+        What is not settled beforehand is one of many sets of independent columns: wide ones, where tuning takes seconds
+        for each, get a diagonal as it is.
+        """
+        if problem.columns > WIDEST_OWN and isinstance(wide := self.shared(problem.columns), DiagonalSplit):
+            return lower_bound(problem, replace(wide, tune=0, row_rounds=0))
         return lower_bound(problem, self.settled(problem))
 
     def settled(self, problem: LeastSquares) -> Relaxation:
