@@ -1,14 +1,14 @@
 """Whole layers, pruning: how far the proven bound stays below the best point known, and at what cost.
 
-Four whole layers with the full Gram, keep = floor(columns · bits / 16). `D` is tuned on eight rows and judged on four
-others; the gap is 10 log10(Σ upper / Σ lower), the upper side from `LocalSearch`. *trace*: `DiagonalSplit`, one
-diagonal of largest trace, the kind of bound that is usual for such problems. *quick* and *normal*: as those efforts
-have it, with intervals on the layer with a near-null direction (`DiagonalIntervals`); normal gives each row a diagonal
-of its own. *blocks*: `BlockSplit`, one tuned `D` of 8-column blocks for all rows. *own blocks*: a `D` of 10-column
-blocks of each row's own, as `--effort thorough` has it, which takes *intervals* (`IntervalSplit`, its own blocks too)
-on the layer with a near-null direction. Seconds are processor time, one thread, without the compilation. Then 1,536
-columns, two rows. Growth: leading columns of one layer; memory is the peak of what numpy allocates in tuning and
-bounding.
+Four whole layers with the full Gram, keep = floor(columns · bits / 16). `D` is tuned on 32 rows (blocks on eight) and
+judged on four others; the gap is 10 log10(Σ upper / Σ lower), the upper side from `LocalSearch`. *trace*:
+`DiagonalSplit`, one diagonal of largest trace, the kind of bound that is usual for such problems. *quick* and *normal*:
+as those efforts have it, one diagonal tuned to all rows and a diagonal of each row's own, with intervals on the layer
+with a near-null direction (`DiagonalIntervals`). *blocks*: `BlockSplit`, one tuned `D` of 8-column blocks for all rows.
+*own blocks*: a `D` of 10-column blocks of each row's own, as `--effort thorough` has it, which takes *intervals*
+(`IntervalSplit`, its own blocks too) on the layer with a near-null direction. Seconds are processor time, one thread,
+without the compilation. Then 1,536 columns, two rows. Growth: leading columns of one layer; memory is the peak of what
+numpy allocates in tuning and bounding.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LAYERS = (
 FLAT = "encoder.layer.0.attention.self.query"
 GROWING = "encoder.layer.4.output.dense"
 BITS = (2, 4, 8)
-TUNED = range(0, 384, 48)
+MANY, TUNED = range(0, 384, 12), range(0, 384, 48)
 JUDGED = (33, 41, 49, 57)
 COLUMNS = (96, 192, 384, 768, 1536)
 ROUNDS = 10
@@ -70,18 +70,18 @@ def measured(method: Any, sample: bounds.LeastSquares, judged: bounds.LeastSquar
 
 def judge(layer: str, bits: int) -> list[str]:
     """One line of the table."""
-    sample, judged = problem(layer, bits, list(TUNED)), problem(layer, bits, list(JUDGED))
+    many, sample, judged = (problem(layer, bits, list(rows)) for rows in (MANY, TUNED, JUDGED))
     upper = bounds.solve(judged, bounds.LocalSearch()).upper
     efforts = [effort.relaxation[Method.PRUNING] for effort in (QUICK, NORMAL)]
-    methods = [bounds.DiagonalSplit(), *efforts, bounds.BlockSplit(rounds=ROUNDS), OWN]
-    methods += [OWN_INTERVALS] if layer == FLAT else []
-    cells = [layer, str(judged.columns), str(bits), *(measured(one, sample, judged, upper) for one in methods)]
+    diagonals = [measured(one, many, judged, upper) for one in (bounds.DiagonalSplit(), *efforts)]
+    blocks = [bounds.BlockSplit(rounds=ROUNDS), OWN, *([OWN_INTERVALS] if layer == FLAT else [])]
+    cells = [layer, str(judged.columns), str(bits), *diagonals, *(measured(b, sample, judged, upper) for b in blocks)]
     return [*cells, *(["–"] if layer != FLAT else [])]
 
 
 def wide(bits: int) -> list[str]:
     """A line of 1,536 columns."""
-    sample, judged = problem(GROWING, bits, list(range(0, 384, 12))), problem(GROWING, bits, list(JUDGED)[:2])
+    sample, judged = problem(GROWING, bits, list(MANY)), problem(GROWING, bits, list(JUDGED)[:2])
     upper = bounds.solve(judged, bounds.LocalSearch(rounds=3)).upper
     methods = (WIDE, replace(WIDE, row_rounds=3))
     return [GROWING, str(judged.columns), str(bits), *(measured(one, sample, judged, upper) for one in methods)]

@@ -54,7 +54,7 @@ class DiagonalSplit:
         Newton steps on one `D` for all rows of the problem (`Sparse`, more than 64 live columns): 0.5 to 1.8 dB in
         three, 0.1 s at 384 columns and 4 s at 1,536.
     row_rounds : int
-        Newton steps on a `D` of each row's own (`Sparse`): 0.6 to 0.8 dB in three, 90 ms a row of 384 columns.
+        Newton steps on a `D` of each row's own (`Sparse`): 0.5 to 0.8 dB in three, 50 ms a row of 384 columns.
     """
 
     rounds: int = 300

@@ -43,7 +43,7 @@ class DiagonalIntervals:
         Steps on `y` for each further interval, next to those that are known.
     tune, row_rounds : int
         See `DiagonalSplit`; this `D` is below the lifted Gram matrix. One of a row's own (`Sparse` only) is tuned
-        around the intervals of least bound: 0.3 to 0.8 dB, 2 where more directions are nearly flat, for 0.15 s a row
+        around the intervals of least bound: 0.3 to 0.8 dB, 2 where more directions are nearly flat, for 0.1 s a row
         of 384 columns.
     split : BlockDiagonal, optional
         A `D` of blocks of one column, below the lifted Gram matrix, to be used as it is.
