@@ -30,7 +30,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, lapack
 
 from ..feasible import Codebook, Feasible, IntegerBox, Sparse, SparseIntegerBox
 from ..gram import SINGULAR, UNIT_ROUNDOFF, Array, Gram
@@ -151,12 +151,7 @@ def split(gram: Gram) -> tuple[Columns, Columns]:
     nullity = int(np.count_nonzero(gram.eigenvalues <= SINGULAR * gram.columns)) if gram.singular else 0
     root = np.sqrt(gram.array.diagonal()[gram.live])
     left = gram.array[np.ix_(gram.live, gram.live)] / root / root[:, None]
-    order = np.arange(gram.live.size)
-    for step in range(gram.live.size - nullity):
-        pivot = step + int(np.argmax(left.diagonal()[order[step:]]))
-        order[step], order[pivot] = order[pivot], order[step]
-        column = left[:, order[step]] / np.sqrt(left[order[step], order[step]])
-        left -= np.multiply.outer(column, column)
+    order = lapack.dpstrf(left, tol=0.0, lower=1)[1] - 1
     independent = gram.live.size - nullity
     return gram.live[np.sort(order[:independent])], gram.live[np.sort(order[independent:])]
 
