@@ -92,6 +92,19 @@ def test_a_tuned_diagonal_bounds_its_rows_better() -> None:
         bounds.DiagonalSplit(tune=-1)
 
 
+def test_one_tuned_diagonal_serves_all_sizes_from_an_eighth_on() -> None:
+    rng = np.random.default_rng(12)
+    gram, target = bounds.Gram(gram_of(rng, 96)), rng.normal(size=(5, 96))
+    found = {}
+    for keep in (4, 12, 24, 48):
+        problem = bounds.LeastSquares(gram, target, bounds.Sparse(keep))
+        found[keep] = bounds.DiagonalSplit(tune=3).settled(problem).diagonal
+        anew = bounds.LeastSquares(bounds.Gram(gram.array), target, bounds.Sparse(keep))
+        np.testing.assert_array_equal(bounds.DiagonalSplit(tune=3).settled(anew).diagonal, found[keep])
+    assert found[12] is found[24] is found[48]
+    assert not np.allclose(found[4], found[24], rtol=1e-3)
+
+
 def test_low_rank_diagonal_gives_zero_where_nothing_is_definite() -> None:
     matrix = gram_of(np.random.default_rng(0), 20)
     assert not low_rank_diagonal(matrix, np.ones(20), lambda _: False)[0].any()
