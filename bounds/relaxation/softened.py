@@ -48,8 +48,9 @@ def ascend(
     """
     n = target.shape[1]
     each = np.broadcast_to(np.asarray(keep), (len(target),))
-    # coordinates in which D = I, and powers of two, so that nothing overflows
-    root = np.sqrt(diagonal)
+    # powers of two, so that nothing overflows and no bit changes, and coordinates in which D = I
+    unit = -np.frexp(gram.diagonal().max())[1]
+    gram, root = np.ldexp(gram, unit), np.sqrt(np.ldexp(diagonal, unit))
     rest = gram / root
     rest /= root[:, None]
     rest[np.diag_indices(n)] -= 1.0
@@ -59,9 +60,9 @@ def ascend(
     assert found is not None, "gram − D ⪰ 0"
     towards, _ = found
     size = np.frexp(np.abs(root * target).max(axis=1, keepdims=True))[1]
-    target, y = np.ldexp(root * target, -size), np.ldexp(root * y, -size)
+    start, target, y = y, np.ldexp(root * target, -size), np.ldexp(root * y, -size)
     floor = 1e-3 * np.einsum("ri,ri->r", target, target) / np.sqrt(n)
-    best, best_value = y, np.full(len(target), -np.inf)
+    best, best_value, kept = y, np.full(len(target), -np.inf), np.ones(len(target), dtype=np.bool_)
     drift = np.zeros_like(y)
     level = np.full(len(target), np.nan)
     for index in range(rounds + 1):
@@ -73,6 +74,7 @@ def ascend(
         better = value > best_value
         best = np.where(better[:, None], ahead, best)
         best_value = np.where(better, value, best_value)
+        kept &= ~better | (index == 0)
         if index == rounds:
             break
         heat = hot * (COLD / hot) ** (index / rounds)
@@ -80,7 +82,7 @@ def ascend(
         step = share * away - target - ahead
         moved = ahead + step @ towards
         y, drift = moved, moved - y
-    return np.asarray(np.ldexp(best, size) / root)
+    return np.where(kept[:, None], start, np.ldexp(best, size) / root)
 
 
 def _dropped(gain: Array, keep: int | NDArray[np.int64]) -> Array:
