@@ -47,7 +47,6 @@ def ascend(
     (rows, columns) the `y` with the best (unsoftened) bound among all that were visited, the start included
     """
     n = target.shape[1]
-    each = np.broadcast_to(np.asarray(keep), (len(target),))
     # powers of two, so that nothing overflows and no bit changes, and coordinates in which D = I
     unit = -np.frexp(gram.diagonal().max())[1]
     gram, root = np.ldexp(gram, unit), np.sqrt(np.ldexp(diagonal, unit))
@@ -78,7 +77,7 @@ def ascend(
         if index == rounds:
             break
         heat = hot * (COLD / hot) ** (index / rounds)
-        share = shares(gain, each, heat * np.maximum(best_value / np.sqrt(n), floor), level)
+        share = shares(gain, keep, heat * np.maximum(best_value / np.sqrt(n), floor), level)
         step = share * away - target - ahead
         moved = ahead + step @ towards
         y, drift = moved, moved - y

@@ -50,7 +50,7 @@ def quick_units(layer: Layer = LAYER) -> list[Unit]:
 def same(found: RowResults, wanted: RowResults) -> None:
     """Up to the order of sums in products of matrices with more or fewer rows."""
     for name in ("error_upper", "error_lower", "error_start"):
-        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-7, atol=1e-300)
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-9, atol=1e-300)
     np.testing.assert_allclose(found.x.astype(float), wanted.x.astype(float), rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(found.status, wanted.status)
     np.testing.assert_array_equal(found.dual, wanted.dual)
